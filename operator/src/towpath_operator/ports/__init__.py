@@ -1,0 +1,1 @@
+"""What reconcile needs of the world, as protocols; `adapters/` holds who provides it."""

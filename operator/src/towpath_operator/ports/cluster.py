@@ -1,0 +1,93 @@
+"""The port through which reconcile reads and changes a cluster: a few verbs over plain manifests.
+
+Two adapters provide it: the Kubernetes API (`adapters/kubernetes.py`) and local processes
+(`adapters/processes.py`, for `towpath dev`). Manifests are plain JSON-shaped dicts on both sides, so
+that `plan` and `render` need no client's types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Manifest = Mapping[str, Any]
+"""A Kubernetes object as plain data: apiVersion, kind, metadata, spec, status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Which kind of object: enough to find its REST path and to write its manifest."""
+
+    api_version: str
+    name: str
+    plural: str
+
+
+QUEUE = Kind("towpath.dev/v1alpha1", "Queue", "queues")
+WORKER_POOL = Kind("towpath.dev/v1alpha1", "WorkerPool", "workerpools")
+QUEUE_DATABASE = Kind("towpath.dev/v1alpha1", "QueueDatabase", "queuedatabases")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+POD = Kind("v1", "Pod", "pods")
+SECRET = Kind("v1", "Secret", "secrets")
+NAMESPACE = Kind("v1", "Namespace", "namespaces")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Names one object of a kind: its namespace and its name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class Cluster(Protocol):
+    """Everything that reconcile does to a cluster. Each call has a bound in time (10 s)."""
+
+    async def get(self, kind: Kind, key: ObjectKey) -> Manifest | None:
+        """Return the object, or None where there is none. Secrets are read by name only."""
+        ...
+
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Sequence[Manifest]:
+        """Return the objects of a kind, in all namespaces unless one is named."""
+        ...
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Make a child by POST. Raises `AlreadyExists` where the name is taken."""
+        ...
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply with our field manager; returns the live object."""
+        ...
+
+    async def apply_status(self, kind: Kind, key: ObjectKey, status: Mapping[str, Any]) -> None:
+        """Write the status subresource. An object that is gone is no error."""
+        ...
+
+    async def delete(self, kind: Kind, key: ObjectKey, *, uid: str | None = None) -> None:
+        """Delete the object (only the one with this uid, where one is given). Gone is no error."""
+        ...
+
+    async def event(self, about: Manifest, *, reason: str, message: str, warning: bool) -> None:
+        """Publish a Kubernetes Event about an object. Best effort: a failure is logged."""
+        ...
+
+
+class ClusterError(Exception):
+    """The cluster refused or could not be asked. `status` is its HTTP status, 0 when unreachable."""
+
+    def __init__(self, message: str, *, status: int, reason: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.reason = reason
+
+
+class AlreadyExists(ClusterError):  # noqa: N818 - the API's own word for it
+    """An object of that name exists and was not made by this call."""
