@@ -1,0 +1,1 @@
+"""The pure core: ids, statuses, queue settings, retry arithmetic, errors. No I/O and no clock."""
