@@ -1,0 +1,1 @@
+"""Typed manifests of the three kinds; the CRDs are generated from them. Imports no client."""

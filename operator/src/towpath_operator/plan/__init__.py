@@ -1,0 +1,1 @@
+"""Pure planning: what to do, given what is declared, what was observed and what time it is."""

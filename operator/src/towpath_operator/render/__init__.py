@@ -1,0 +1,1 @@
+"""Pure rendering: the children's manifests as plain dicts."""

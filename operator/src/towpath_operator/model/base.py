@@ -1,0 +1,99 @@
+"""What all typed manifests share: strict parsing with field paths, and rules that CEL has too.
+
+A rule is declared once, as a `Rule`: its CEL text goes into the CRD, its Python twin is called when
+a manifest is parsed. Both say the same message about the same field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule over several fields of one object.
+
+    Attributes:
+        field: The field that the error names, relative to the object that has the rule ("" = itself).
+        message: Names the fields and what is allowed.
+        cel: The rule for the API server.
+        holds: Its Python twin; None for rules about a change, which `model.updates` checks.
+    """
+
+    field: str
+    message: str
+    cel: str
+    holds: Callable[[Any], bool] | None = None
+
+
+class Model(BaseModel):
+    """A typed part of a manifest: camelCase in YAML, frozen, unknown fields refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=False,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        ser_json_timedelta="iso8601",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_default(cls, data: Any) -> Any:
+        """Drop a null where the field has a default, as the API server does."""
+        if not isinstance(data, Mapping):
+            return data
+        defaulted = {
+            info.alias or name
+            for name, info in cls.model_fields.items()
+            if not info.is_required() and info.get_default(call_default_factory=True) is not None
+        }
+        return {k: v for k, v in data.items() if v is not None or k not in defaulted}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _null_is_no_value(cls, value: Any) -> Any:
+        """Refuse a null elsewhere, as the API server does; an absent field is left out."""
+        if value is None:
+            raise PydanticCustomError("null", "null is no value; leave the field out")
+        return value
+
+    def broken_rules(self) -> Iterable[Rule]:
+        """Yield the rules over several fields that this object breaks."""
+        return (rule for rule in self.rules if rule.holds is not None and not rule.holds(self))
+
+    def to_manifest(self) -> dict[str, Any]:
+        """Write the object as it stands in a manifest: aliases, without what is None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def updated(self, **changes: Any) -> Self:
+        """Return a copy with other values in some fields."""
+        return self.model_copy(update=changes)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration as Kubernetes writes it.
+
+    >>> parse_duration("1m30s")
+    datetime.timedelta(seconds=90)
+    """
+    seconds = sum(float(n) * _UNIT_SECONDS[unit] for n, unit in _DURATION_PART.findall(text))
+    return timedelta(seconds=min(seconds, timedelta.max.total_seconds() / 2))

@@ -1,0 +1,178 @@
+"""The kind WorkerPool: the pods that serve some queues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from towpath_operator.model.base import DNS_SUBDOMAIN, DURATION_PATTERN, Model, Rule, parse_duration
+from towpath_operator.model.metadata import Metadata
+from towpath_operator.model.shared import Conditions, DatabaseRef, DatabaseStatus
+from towpath_operator.model.updates import UNCHANGED_DATABASE
+
+MAX_POOL_NAME_LENGTH = 40
+"""Leaves room for what a child's name adds within the 63 characters of a label."""
+
+MAX_DRAIN = timedelta(hours=24)
+APPLICATION_PATTERN = (
+    r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+    r"(:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*)?$"
+)
+
+
+class PoolQueue(Model):
+    """A queue that the pool serves."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=253,
+        pattern=DNS_SUBDOMAIN,
+        description="The name of a Queue object of this namespace.",
+    )
+
+
+class Autoscaling(Model):
+    """How many pods the pool has."""
+
+    rules: ClassVar = (
+        Rule(
+            field="min",
+            message="autoscaling.min must be at most autoscaling.max",
+            cel="self.min <= self.max",
+            holds=lambda a: a.min <= a.max,
+        ),
+    )
+
+    mode: Literal["Builtin"] = Field(
+        default="Builtin",
+        description="Who decides the number of pods; Builtin is the operator, by the work that waits "
+        "and runs.",
+    )
+    min: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="The fewest pods; 0 lets the pool go to none when idle.",
+    )
+    max: int = Field(default=10, ge=1, le=1000, description="The most pods.")
+
+
+class Drain(Model):
+    """How pods stop."""
+
+    rules: ClassVar = (
+        Rule(
+            field="timeout",
+            message="drain.timeout must be at most 24h",
+            cel="duration(self.timeout) <= duration('24h')",
+            holds=lambda d: d.duration <= MAX_DRAIN,
+        ),
+    )
+
+    timeout: str = Field(
+        default="30s",
+        max_length=32,
+        pattern=DURATION_PATTERN,
+        description="How long running workflows may go on after a pod is told to stop, such as 30s "
+        "or 5m; then each is handed back at its next step.",
+    )
+
+    @property
+    def duration(self) -> timedelta:
+        """The timeout as a duration."""
+        return parse_duration(self.timeout)
+
+
+class PoolTemplate(Model):
+    """What a WorkerPool and the `workers` of a Queue have in common."""
+
+    application: str = Field(
+        min_length=1,
+        max_length=255,
+        pattern=APPLICATION_PATTERN,
+        description="The Python module with the workflows, such as shop.workflows, or module:app for "
+        "an App in it.",
+    )
+    slots: int = Field(
+        default=10, ge=1, le=1000, description="How many workflows one pod runs at a time."
+    )
+    template: dict[str, Any] = Field(
+        default_factory=dict,
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+        description="The pod template, as in a Deployment; the container called worker, else the "
+        "first, runs the workflows.",
+    )
+    autoscaling: Autoscaling = Field(
+        default_factory=Autoscaling, description="How many pods the pool has, and who decides it."
+    )
+    drain: Drain = Field(default_factory=Drain, description="How pods stop.")
+
+
+class WorkerPoolSpec(PoolTemplate):
+    """What a WorkerPool declares."""
+
+    rules: ClassVar = (UNCHANGED_DATABASE,)
+
+    database_ref: DatabaseRef = Field(
+        default_factory=DatabaseRef,
+        description="The QueueDatabase that the pool's queues live in; cannot be changed.",
+    )
+    queues: tuple[PoolQueue, ...] = Field(
+        strict=False,
+        min_length=1,
+        max_length=100,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        description="The queues that the pool serves: Queue objects of this namespace.",
+    )
+
+
+class AutoscalingStatus(Model):
+    """What the autoscaler decided last."""
+
+    desired: int = Field(description="How many pods the pool is to have now.")
+    limited_by: str | None = Field(
+        default=None,
+        description="What keeps the number from following the work: Minimum, Maximum, IdlePeriod, "
+        "NoSample, StaleSample or DatabaseError.",
+    )
+
+
+class WorkerPoolStatus(Model):
+    """What the operator says about a WorkerPool."""
+
+    observed_generation: int | None = Field(
+        default=None,
+        json_schema_extra={"format": "int64"},
+        description="The metadata.generation that this status was made from.",
+    )
+    database: DatabaseStatus | None = Field(
+        default=None, description="The database that databaseRef found; kept once found."
+    )
+    replicas: int | None = Field(default=None, description="How many pods there are.")
+    ready_replicas: int | None = Field(default=None, description="How many pods are ready.")
+    waiting: int | None = Field(
+        default=None,
+        description="Workflows that wait in the pool's queues, each queue counted to 10,000.",
+    )
+    running: int | None = Field(
+        default=None,
+        description="Workflows that run in the pool's queues, in this pool or elsewhere.",
+    )
+    selector: str | None = Field(default=None, description="The label selector of the pool's pods.")
+    autoscaling: AutoscalingStatus | None = Field(
+        default=None, description="What the autoscaler decided last."
+    )
+    conditions: Conditions = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPool:
+    """A parsed WorkerPool; `status` is the last one written, as it was read."""
+
+    metadata: Metadata
+    spec: WorkerPoolSpec
+    status: Mapping[str, Any] = field(default_factory=dict)

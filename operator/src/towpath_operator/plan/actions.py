@@ -1,0 +1,121 @@
+"""What a plan consists of. `execute` runs the actions in order and stops at the first that fails.
+
+Every action is safe to run again: after a failure the object is observed and planned anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from towpath.domain.queue import QueueSettings
+from towpath_operator.model.conditions import Reason
+from towpath_operator.plan.observed import DatabaseTarget, Owner
+from towpath_operator.ports.cluster import Kind, Manifest, ObjectKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrateSchema:
+    """Bring the schema to this operator's version."""
+
+    target: DatabaseTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclareQueue:
+    """Write a queue's row, if its recorded owner still is the one that was observed.
+
+    Attributes:
+        target: The database.
+        queue_name: The row's name.
+        settings: What the row is to say.
+        owner: Whom the row is to record.
+        replaces: The uid of the owner that was observed; None where the row was free or missing.
+            A row that meanwhile records another uid is left as it is, without an error.
+    """
+
+    target: DatabaseTarget
+    queue_name: str
+    settings: QueueSettings
+    owner: Owner
+    replaces: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseQueue:
+    """Free a queue's row for code and other Queues, if it still records this owner."""
+
+    target: DatabaseTarget
+    queue_name: str
+    owner: Owner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateObject:
+    """Make a child by POST. The manifest never shows in a repr: it may be a Secret."""
+
+    kind: Kind
+    key: ObjectKey
+    manifest: Manifest = field(repr=False)
+    applied: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyObject:
+    """Apply a child that is ours already. The manifest never shows in a repr."""
+
+    kind: Kind
+    key: ObjectKey
+    manifest: Manifest = field(repr=False)
+    applied: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteObject:
+    """Delete a child of ours, only the one with this uid."""
+
+    kind: Kind
+    key: ObjectKey
+    uid: str
+
+
+Action = MigrateSchema | DeclareQueue | ReleaseQueue | CreateObject | ApplyObject | DeleteObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A Kubernetes Event about the object itself; made on transitions only."""
+
+    reason: str
+    message: str
+    warning: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an action failed. Without a reason it is a passing trouble, to be tried again."""
+
+    reason: Reason | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do for one object, and what its status is to say.
+
+    Attributes:
+        actions: To be run in order.
+        status: The whole status, valid if every action succeeds (else see `plan.status.failed`).
+        status_changed: Whether the status is worth a write.
+        numbers_changed: Whether that write carries new numbers (for `numbers_written_at`).
+        events: To be published after the actions.
+        requeue_after: When to look again, without any event; None waits for one, or the resync.
+    """
+
+    actions: tuple[Action, ...] = ()
+    status: dict[str, Any] = field(default_factory=dict)
+    status_changed: bool = False
+    numbers_changed: bool = False
+    events: tuple[Event, ...] = ()
+    requeue_after: timedelta | None = None

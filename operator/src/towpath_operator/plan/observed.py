@@ -1,0 +1,236 @@
+"""What `observe` hands to `plan`: the facts about one object, read at one moment.
+
+Nothing here decides anything. A fact that could not be read is `None` or `Blocked`, never a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from towpath.domain.queue import QueueSettings
+from towpath_operator.model.conditions import Reason
+from towpath_operator.model.database import QueueDatabase
+from towpath_operator.model.queue import Queue
+from towpath_operator.model.workerpool import WorkerPool
+from towpath_operator.ports.cluster import Manifest, ObjectKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorFacts:
+    """What every plan needs to know of the operator itself.
+
+    Attributes:
+        namespace: Where the operator runs: the second place where a databaseRef is looked for.
+        cluster_uid: The uid of the namespace kube-system; it names this cluster in a queue's row.
+        default_image: The image of a pool whose template names none; None refuses such a template.
+    """
+
+    namespace: str
+    cluster_uid: str
+    default_image: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """Something named stands in the way; the message says what and what to do."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseTarget:
+    """A schema of a Postgres database that can be connected to. The URI never shows in a repr."""
+
+    key: ObjectKey
+    schema: str
+    uri: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseState:
+    """What a look at the server found.
+
+    Attributes:
+        problem: Why it cannot be used (unreachable, login rejected, server too old, schema too new).
+        schema_version: The schema's version; None where it is not there or could not be read.
+        needed_version: The version that this operator migrates to.
+        listening: Whether NOTIFY reaches the operator; without it, demand is sampled more often.
+    """
+
+    problem: Blocked | None = None
+    schema_version: int | None = None
+    needed_version: int
+    listening: bool = False
+
+    @property
+    def migrated(self) -> bool:
+        """Whether the schema is there and new enough."""
+        return (
+            self.problem is None
+            and self.schema_version is not None
+            and self.schema_version >= self.needed_version
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseObserved:
+    """The database that a databaseRef found, and its state."""
+
+    target: DatabaseTarget
+    state: DatabaseState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who declares a queue's row: a Queue of some cluster, as the row records it."""
+
+    cluster: str
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRow:
+    """A queue's row: its settings and who declares it (None: code, or nobody)."""
+
+    queue_name: str
+    settings: QueueSettings
+    owner: Owner | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCounts:
+    """How much work a queue has at one moment.
+
+    Attributes:
+        waiting: ENQUEUED workflows, counted to 10,000.
+        waiting_capped: Whether there are more than were counted.
+        running: Workflows that hold a place.
+        workers: Live workers, of any pool or none, that serve the queue; None where unknown.
+        due_later: Whether DELAYED workflows wait for their time.
+    """
+
+    waiting: int = 0
+    waiting_capped: bool = False
+    running: int = 0
+    workers: int | None = None
+    due_later: bool = False
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits, is due or runs."""
+        return self.waiting == 0 and self.running == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastAnswer:
+    """What the API server answered to this process's last create or apply of a child."""
+
+    uid: str
+    generation: int
+    applied: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A live child object, and the last answer about it (None: this process has not applied it)."""
+
+    live: Manifest
+    last: LastAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueObserved:
+    """What a Queue's plan is made from.
+
+    Attributes:
+        operator: The operator's own facts.
+        database: What the databaseRef found (see `plan.resolution`), or what stands in the way.
+        row: The row of this queueName; None where there is none or it could not be read.
+        rivals: Other Queues of this cluster that name the same database and queueName.
+        queue_uids: The uid of every Queue that this cluster lists; None while the list is incomplete.
+        counts: The queue's work; None where the database could not be asked.
+        pool: The live WorkerPool of the Queue's own name, whoever owns it.
+        serving: Names of the WorkerPools of this namespace that list the Queue.
+        numbers_written_at: When this process last wrote numbers into the status.
+    """
+
+    operator: OperatorFacts
+    database: DatabaseObserved | Blocked
+    row: QueueRow | None = None
+    rivals: tuple[Queue, ...] = ()
+    queue_uids: frozenset[str] | None = None
+    counts: QueueCounts | None = None
+    pool: Child | None = None
+    serving: tuple[str, ...] = ()
+    numbers_written_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemandSample:
+    """The work of a pool's queues at one moment, by queueName.
+
+    Attributes:
+        taken_at: When the database was asked.
+        idle_since: When the unbroken run of samples began that found nothing waiting, due or
+            running; None while there is work (see `plan.autoscaling.idle_since`).
+        queues: The counts by queueName.
+    """
+
+    taken_at: datetime
+    idle_since: datetime | None
+    queues: dict[str, QueueCounts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPoolObserved:
+    """What a WorkerPool's plan is made from.
+
+    Attributes:
+        operator: The operator's own facts.
+        database: What the databaseRef found, or what stands in the way.
+        queues: The Queue objects of this namespace that spec.queues names, by name; missing ones
+            are left out, and so are those that are being deleted.
+        sample: The last demand sample, however old; None where there was none.
+        deployment: The live Deployment of the pool's name, whoever owns it.
+        secret: The live Secret `<pool>-database`, whoever owns it.
+        pods: The live pods that carry the pool's label.
+        numbers_written_at: When this process last wrote numbers into the status.
+    """
+
+    operator: OperatorFacts
+    database: DatabaseObserved | Blocked
+    queues: dict[str, Queue] = field(default_factory=dict)
+    sample: DemandSample | None = None
+    deployment: Child | None = None
+    secret: Child | None = None
+    pods: tuple[Manifest, ...] = ()
+    numbers_written_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDatabaseObserved:
+    """What a QueueDatabase's plan is made from.
+
+    Attributes:
+        operator: The operator's own facts.
+        target: What the Secret gives (see `plan.resolution.read_secret`), or what stands in the way.
+        state: What a look at the server found; None where there is no target.
+        owned: The rows that record an owner of this cluster.
+        queue_uids: The uid of every Queue that this cluster lists; None while the list is incomplete.
+    """
+
+    operator: OperatorFacts
+    target: DatabaseTarget | Blocked
+    state: DatabaseState | None = None
+    owned: tuple[QueueRow, ...] = ()
+    queue_uids: frozenset[str] | None = None
+
+
+Declared = Queue | WorkerPool | QueueDatabase
