@@ -1,0 +1,170 @@
+"""Failures as JSON text: what a workflow or a step raised, recorded so that it can be raised again.
+
+A failure is decoded in the first run too, so that a replay raises exactly the same:
+
+- the recorded class, if it is an Exception that is imported already; nothing is imported for it,
+  and none of its code runs: not `__init__`, not `__new__`, no `__setattr__`;
+- else StepFailedError with the type's name, the message and the traceback. That is what becomes of
+  SystemExit, KeyboardInterrupt and every other BaseException that is not an Exception, of classes
+  made in functions, and of those that cannot be built empty, such as exception groups.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
+from typing import Any, Final
+
+from towpath.codec.json_codec import JsonCodec
+from towpath.domain.errors import StepFailedError, ValueNotEncodableError
+
+MAX_TRACEBACK: Final = 16 * 1024
+
+_json = JsonCodec()
+_Member = MemberDescriptorType | GetSetDescriptorType
+# The fields themselves, past whatever properties and __setattr__ a subclass has.
+_args = vars(BaseException)["args"]
+_cause = vars(BaseException)["__cause__"]
+
+
+class RecordedTraceback(Exception):  # noqa: N818 - it is shown as a cause and never raised
+    """Where a recorded failure was first raised; stands as its cause, so that logs show it."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+def encode_failure(error: BaseException) -> str:
+    """Return the JSON text that records `error`; never raises, whatever the error holds."""
+    kind = type(error)
+    return json.dumps(
+        {
+            "type": f"{kind.__module__}:{kind.__qualname__}",
+            "message": _describe(error),
+            "args": [arg if _is_encodable(arg) else _describe(arg) for arg in _args.__get__(error)],
+            "attributes": {
+                name: value
+                for name, value in _list_attributes(error)
+                if _is_encodable(name) and _is_encodable(value)
+            },
+            "traceback": _format_traceback(error),
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def decode_failure(text: str) -> Exception:
+    """Return the exception that a recorded failure raises, in its first run and in every replay."""
+    record = _json.decode(text)
+    error = _rebuild(record)
+    if error is None:
+        error = StepFailedError(record["type"], record["message"], record["traceback"])
+    elif _describe(error) != record["message"]:
+        # What the message was made of could not be recorded; the message itself was.
+        notes = error.__dict__.setdefault("__notes__", [])
+        if record["message"] not in notes:
+            notes.append(record["message"])
+    if record["traceback"]:
+        _cause.__set__(error, RecordedTraceback(record["traceback"]))
+    return error
+
+
+def _describe(value: object) -> str:
+    """Return `str(value)` as text that can be stored."""
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = f"<unprintable {type(value).__qualname__}>"
+    return _clean(text)
+
+
+def _clean(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _is_encodable(value: object) -> bool:
+    try:
+        _json.encode(value)
+    except ValueNotEncodableError:
+        return False
+    return True
+
+
+def _format_traceback(error: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - formatting calls code of the user's
+        text = "".join(traceback.format_tb(error.__traceback__))
+    text = _clean(text)
+    # The end says what was raised, and where; what is cut off are the callers and causes.
+    return text if len(text) <= MAX_TRACEBACK else "...\n" + text[4 - MAX_TRACEBACK :]
+
+
+def _list_attributes(error: BaseException) -> Iterator[tuple[str, object]]:
+    yield from vars(error).items()
+    for name, member in _list_members(type(error)).items():
+        try:
+            value = member.__get__(error, type(error))
+        except Exception:  # noqa: BLE001, S112 - an attribute that is not set
+            continue
+        if value is not None:
+            yield name, value
+
+
+def _list_members(kind: type[BaseException]) -> dict[str, _Member]:
+    """Return the attributes that live outside `__dict__`: `errno` of OSError, a class's slots."""
+    members: dict[str, _Member] = {}
+    for base in kind.__mro__[: kind.__mro__.index(BaseException)]:
+        for name, member in vars(base).items():
+            # `obj` of AttributeError is whatever was looked at: for a debugger, not for a record.
+            if isinstance(member, _Member) and not name.startswith("__") and name != "obj":
+                members.setdefault(name, member)
+    return members
+
+
+def _rebuild(record: dict[str, Any]) -> Exception | None:
+    kind = _find_class(record["type"])
+    if kind is None:
+        return None
+    args = tuple(record["args"])
+    try:
+        error = _find_new(kind)(kind, *args)
+    except Exception:  # noqa: BLE001 - a class that cannot be built empty
+        return None
+    if type(error) is not kind:
+        return None
+    _args.__set__(error, args)
+    members = _list_members(kind)
+    for name, value in record["attributes"].items():
+        if name not in members:
+            error.__dict__[name] = value
+            continue
+        try:
+            members[name].__set__(error, value)
+        except Exception:  # noqa: BLE001, S112 - a computed attribute
+            continue
+    return error
+
+
+def _find_class(type_name: str) -> type[Exception] | None:
+    module_name, _, qualname = type_name.partition(":")
+    found: object = sys.modules.get(module_name)
+    for name in qualname.split("."):
+        # `vars` and not `getattr`: a module's __getattr__ may import.
+        found = getattr(found, "__dict__", {}).get(name)
+    if isinstance(found, type) and issubclass(found, Exception):
+        return found
+    return None
+
+
+def _find_new(kind: type[Exception]) -> Callable[..., Exception]:
+    """Return the `__new__` of the builtin that `kind` descends from, past every one in Python."""
+    for base in kind.__mro__:
+        new = vars(base).get("__new__")
+        if isinstance(new, BuiltinFunctionType):
+            return new
+    return Exception.__new__
