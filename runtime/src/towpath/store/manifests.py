@@ -1,0 +1,107 @@
+"""A queue's row as a Queue object declares it: taken, changed and freed under its owner's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from towpath.domain.queue import QueueSettings
+from towpath.store.session import Row, Session
+from towpath.store.statements import Statements
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOwner:
+    """The Queue object that a row belongs to: its cluster's uid, its place and its uid."""
+
+    cluster: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredRow:
+    """A queue's row: its limits, and who owns it (None: code may declare it)."""
+
+    queue_name: str
+    settings: QueueSettings
+    owner: RowOwner | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredRows:
+    """The schema's version with the rows that a cluster owns or asks for, as of one moment."""
+
+    version: int
+    serves_from: int
+    rows: Mapping[str, DeclaredRow]
+
+
+async def declare_manifest(
+    session: Session,
+    statements: Statements,
+    *,
+    queue_name: str,
+    settings: QueueSettings,
+    owner: RowOwner,
+    replaces: str | None,
+) -> DeclaredRow:
+    """Make the row say what the manifest says, unless another owner than `replaces` has it.
+
+    Returns:
+        The row as it stands afterwards; its owner tells whether it was taken.
+    """
+    parameters = {
+        "queue": queue_name,
+        "concurrency": settings.concurrency,
+        "worker_concurrency": settings.worker_concurrency,
+        "owner_cluster": owner.cluster,
+        "owner_namespace": owner.namespace,
+        "owner_name": owner.name,
+        "owner_uid": owner.uid,
+        "replaces": replaces,
+        "channel": statements.channel,
+    }
+    names = (
+        "ensure_queue",
+        "ensure_gate",
+        "lock_manifest_gate",
+        "declare_manifest",
+        "manifest_row",
+    )
+    *_, found = await session.run(*((statements[name], parameters) for name in names))
+    return _declared(found[0])
+
+
+async def release_manifest(
+    session: Session, statements: Statements, *, queue_name: str, owner_uid: str
+) -> bool:
+    """Free the row if it still records this owner; tell whether it did."""
+    parameters = {"queue": queue_name, "owner_uid": owner_uid}
+    (freed,) = await session.run((statements["release_manifest"], parameters))
+    return bool(freed)
+
+
+async def manifest_rows(
+    session: Session, statements: Statements, *, cluster: str, queue_names: Sequence[str]
+) -> DeclaredRows:
+    """Read the schema's version, the rows that a cluster owns and those of some names."""
+    parameters = {"cluster": cluster, "queues": list(queue_names)}
+    (found,) = await session.run((statements["manifest_rows"], parameters))
+    version, serves_from = found[0][:2]
+    rows = (_declared(row[2:]) for row in found if row[2] is not None)
+    return DeclaredRows(
+        version=version, serves_from=serves_from, rows={row.queue_name: row for row in rows}
+    )
+
+
+def _declared(row: Row) -> DeclaredRow:
+    name, concurrency, worker_concurrency, cluster, namespace, owner_name, uid = row
+    return DeclaredRow(
+        queue_name=name,
+        settings=QueueSettings(concurrency=concurrency, worker_concurrency=worker_concurrency),
+        owner=None
+        if uid is None
+        else RowOwner(cluster=cluster, namespace=namespace, name=owner_name, uid=uid),
+    )

@@ -1,0 +1,77 @@
+"""One way to run statements, over an async or a blocking psycopg connection alike.
+
+The store's functions are coroutines over a `Session`. On the library's loop they await an
+`AsyncSession`. A caller's thread runs the very same coroutine over a `BlockingSession`, whose `run`
+never suspends, by `run_blocking`: no second text of any verb, and no hop between threads on the way
+of an enqueue (docs/decisions/0003-one-core-two-faces.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import psycopg
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Parameters = Mapping[str, Any]
+Call = tuple[bytes, Parameters]
+"""A statement and its parameters."""
+
+
+class Session(Protocol):
+    """Runs statements; several in one call are one round trip and one transaction."""
+
+    async def run(self, *calls: Call) -> Sequence[list[Row]]:
+        """Run the calls in order and return the rows of each."""
+        ...
+
+
+class AsyncSession:
+    """A session over an async connection in autocommit, or in the caller's own transaction."""
+
+    def __init__(
+        self, connection: psycopg.AsyncConnection[Any], *, prepare: bool | None = True
+    ) -> None:
+        self.connection = connection
+        self._prepare = prepare
+
+    async def run(self, *calls: Call) -> Sequence[list[Row]]:
+        """Run one call plainly, several in a pipeline whose one Sync makes them a transaction."""
+        if len(calls) == 1:
+            cursor = await self.connection.execute(*calls[0], prepare=self._prepare)
+            return [await cursor.fetchall() if cursor.description else []]
+        async with self.connection.pipeline():
+            cursors = [await self.connection.execute(*c, prepare=self._prepare) for c in calls]
+        return [await c.fetchall() if c.description else [] for c in cursors]
+
+
+class BlockingSession:
+    """The same over a blocking connection; `run` never suspends."""
+
+    def __init__(self, connection: psycopg.Connection[Any], *, prepare: bool | None = True) -> None:
+        self.connection = connection
+        self._prepare = prepare
+
+    async def run(self, *calls: Call) -> Sequence[list[Row]]:
+        """As `AsyncSession.run`."""
+        if len(calls) == 1:
+            cursor = self.connection.execute(*calls[0], prepare=self._prepare)
+            return [cursor.fetchall() if cursor.description else []]
+        with self.connection.pipeline():
+            cursors = [self.connection.execute(*c, prepare=self._prepare) for c in calls]
+        return [c.fetchall() if c.description else [] for c in cursors]
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, in this thread, and return what it returns."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError(
+        "a store function suspended over a blocking session; it must only await run()"
+    )

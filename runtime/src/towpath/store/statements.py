@@ -1,0 +1,74 @@
+"""Named SQL statements, read from the `.sql` files beside this module, with the schema composed in.
+
+A file holds blocks that begin with `-- name: some_name`; a statement's parameters are psycopg's
+`%(name)s`, and `{schema}` stands for the schema's identifier, so a literal brace cannot occur.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+from psycopg import sql
+
+MAX_CHANNEL_BYTES = 63
+_MARK = "-- name: "
+
+
+@cache
+def _blocks() -> Mapping[str, str]:
+    """Read every named block of every file; a name is unique over all of them."""
+    found: dict[str, str] = {}
+    for file in sorted(
+        resources.files("towpath.store").joinpath("sql").iterdir(), key=lambda f: f.name
+    ):
+        if not file.name.endswith(".sql"):
+            continue
+        for block in ("\n" + file.read_text("utf-8")).split("\n" + _MARK)[1:]:
+            name, _, body = block.partition("\n")
+            if name.strip() in found:
+                raise ValueError(f"statement {name.strip()!r} is named twice, again in {file.name}")
+            found[name.strip()] = body.strip()
+    return found
+
+
+def statement_names() -> list[str]:
+    """Name every statement, for tests that prepare and explain each of them."""
+    return sorted(_blocks())
+
+
+class Statements:
+    """The named statements of one schema, as bytes that psycopg can prepare.
+
+    Attributes:
+        schema: The schema's name, unquoted.
+        channel: The channel of its NOTIFYs; the payload is a queue's name.
+    """
+
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
+        self.channel = _channel(schema)
+        self._composed: dict[str, bytes] = {}
+
+    def __getitem__(self, name: str) -> bytes:
+        """Return a statement by name; a KeyError names one that no file holds."""
+        text = self._composed.get(name)
+        if text is None:
+            text = compose(_blocks()[name], self.schema)
+            self._composed[name] = text
+        return text
+
+
+def compose(text: str, schema: str) -> bytes:
+    """Put the schema's quoted identifier in the place of every `{schema}`."""
+    return sql.SQL(text).format(schema=sql.Identifier(schema)).as_bytes()
+
+
+def _channel(schema: str) -> str:
+    """Name the schema's channel within Postgres's limit of 63 bytes."""
+    plain = f"towpath.{schema}"
+    if len(plain.encode()) <= MAX_CHANNEL_BYTES:
+        return plain
+    return f"towpath.{hashlib.sha256(schema.encode()).hexdigest()[:32]}"

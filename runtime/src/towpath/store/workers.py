@@ -1,0 +1,180 @@
+"""A worker's row, its lease, and what becomes of the workflows of a worker whose lease ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from towpath.domain.ids import QueueName, WorkerId, WorkflowName
+from towpath.domain.queue import QueueSettings
+from towpath.store.session import Call, Session
+from towpath.store.statements import Statements
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerIdentity:
+    """Who a worker is and what it can do, as written into its row."""
+
+    name: str
+    pool: str | None
+    pod_uid: str | None
+    node: str | None
+    version: str
+    library: str
+    code_hash: str
+    slots: int
+    queues: Sequence[QueueName]
+    names: Sequence[WorkflowName]
+    max_recoveries: Sequence[int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSight:
+    """What a poll saw of a queue."""
+
+    name: QueueName
+    revision: int
+    settings: QueueSettings
+    waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a poll saw. `alive` is False where somebody ended this worker's lease."""
+
+    alive: bool
+    queues: Sequence[QueueSight]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What the end of some leases did."""
+
+    workers: Sequence[tuple[WorkerId, str]]
+    returned: int
+    given_up: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A live worker, as the CLI and the console show it."""
+
+    worker_id: WorkerId
+    name: str
+    pool: str | None
+    version: str
+    library: str
+    queues: Sequence[str]
+    names: Sequence[str]
+    slots: int
+    started_at: datetime
+    lease_until: datetime
+    draining: bool
+    running: int
+
+
+async def register(
+    session: Session, statements: Statements, who: WorkerIdentity, *, lease: timedelta
+) -> WorkerId:
+    """Write the worker's row and return its id."""
+    (rows,) = await session.run(
+        (
+            statements["register_worker"],
+            {
+                "name": who.name,
+                "pool": who.pool,
+                "pod_uid": who.pod_uid,
+                "node": who.node,
+                "version": who.version,
+                "library": who.library,
+                "code_hash": who.code_hash,
+                "slots": who.slots,
+                "queues": list(who.queues),
+                "names": list(who.names),
+                "max_recoveries": list(who.max_recoveries),
+                "lease_seconds": lease.total_seconds(),
+            },
+        )
+    )
+    return WorkerId(rows[0][0])
+
+
+async def update(
+    session: Session, statements: Statements, worker: WorkerId, who: WorkerIdentity
+) -> None:
+    """Write which queues and names the worker serves now."""
+    await session.run(
+        (
+            statements["update_worker"],
+            {
+                "worker": worker,
+                "queues": list(who.queues),
+                "names": list(who.names),
+                "max_recoveries": list(who.max_recoveries),
+            },
+        )
+    )
+
+
+async def poll(
+    session: Session,
+    statements: Statements,
+    *,
+    worker: WorkerId,
+    queues: Sequence[QueueName],
+    names: Sequence[WorkflowName],
+    lease: timedelta,
+) -> Sight:
+    """Renew the lease and look at every queue, in one statement."""
+    (rows,) = await session.run(
+        (
+            statements["poll"],
+            {
+                "worker": worker,
+                "queues": list(queues),
+                "names": list(names),
+                "lease_seconds": lease.total_seconds(),
+            },
+        )
+    )
+    sights = [
+        QueueSight(
+            name, revision, QueueSettings(concurrency=places, worker_concurrency=here), waiting
+        )
+        for _, name, revision, places, here, waiting in rows
+        if name is not None
+    ]
+    return Sight(alive=rows[0][0] > 0, queues=sights)
+
+
+async def begin_draining(session: Session, statements: Statements, worker: WorkerId) -> None:
+    """Say in the row that the worker stops; its end counts no recovery from now on."""
+    await session.run((statements["begin_draining"], {"worker": worker}))
+
+
+async def end_dead_leases(session: Session, statements: Statements, *, me: WorkerId) -> Recovery:
+    """End every lease that ran out, and return the workflows of those workers to their lines."""
+    return await _end(session, statements, (statements["end_leases"], {"me": me}))
+
+
+async def end_own_lease(session: Session, statements: Statements, worker: WorkerId) -> Recovery:
+    """Remove this worker's row; what it still runs returns to its line."""
+    return await _end(session, statements, (statements["end_own_lease"], {"worker": worker}))
+
+
+async def _end(session: Session, statements: Statements, marking: Call) -> Recovery:
+    ended, given_back, *_ = await session.run(
+        marking,
+        (statements["give_back"], {"channel": statements.channel}),
+        (statements["forget_sleepers"], {}),
+        (statements["remove_workers"], {}),
+    )
+    returned, given_up, _ = given_back[0]
+    return Recovery([(row[0], row[1]) for row in ended], returned, given_up)
+
+
+async def list_workers(session: Session, statements: Statements) -> list[WorkerRow]:
+    """Return every worker that has a row."""
+    (rows,) = await session.run((statements["list_workers"], {}))
+    return [WorkerRow(*row) for row in rows]
