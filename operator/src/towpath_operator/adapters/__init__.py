@@ -1,0 +1,1 @@
+"""Who provides the ports: the Kubernetes API, Postgres, local processes."""

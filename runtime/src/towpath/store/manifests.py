@@ -66,7 +66,7 @@ async def declare_manifest(
     names = (
         "ensure_queue",
         "ensure_gate",
-        "lock_manifest_gate",
+        "lock_gate",
         "declare_manifest",
         "manifest_row",
     )

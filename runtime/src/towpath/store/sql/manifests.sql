@@ -1,10 +1,7 @@
--- name: lock_manifest_gate
--- Settings change under the gate that claims count under, so that no claim mixes old and new limits.
-SELECT g.queue FROM {schema}.gate g WHERE g.queue = %(queue)s FOR UPDATE
-
 -- name: declare_manifest
--- Writes what a Queue object declares, unless the row meanwhile records an owner that was not observed.
--- The revision rises, and workers are told, only where a limit changed.
+-- Writes what a Queue object declares, unless the row meanwhile records an owner that was not observed;
+-- the gate is locked in the statement before, so that no claim mixes old and new limits. The revision
+-- rises, and workers are told, only where a limit changed.
 UPDATE {schema}.queue q
 SET concurrency_global = %(concurrency)s::integer,
     concurrency_per_worker = %(worker_concurrency)s::integer,
@@ -48,3 +45,13 @@ SELECT v.version, v.serves_from, q.name, q.concurrency_global, q.concurrency_per
 FROM {schema}.schema_version v
 LEFT JOIN {schema}.queue q
     ON q.owner_cluster = %(cluster)s OR q.name = ANY (%(queues)s::text[])
+
+-- name: sleep_on
+-- Enqueuers tell this listener of work in these queues.
+INSERT INTO {schema}.sleeper (queue, listener)
+SELECT q.name, %(listener)s::bigint FROM unnest(%(queues)s::text[]) AS q (name)
+ON CONFLICT DO NOTHING
+
+-- name: wake_for_others
+DELETE FROM {schema}.sleeper s
+WHERE s.listener = %(listener)s::bigint AND NOT s.queue = ANY (%(queues)s::text[])

@@ -1,0 +1,301 @@
+"""The Cluster port on the Kubernetes API: `kubernetes`' DynamicClient in a bounded pool of threads.
+
+Discovery is left out: the few kinds of the port carry their plural, so a start costs no request and
+writes no cache file. Answers are kept as plain JSON; the client's own types go no further than here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import urllib3
+from kubernetes import client as api
+from kubernetes import config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+
+from towpath_operator.ports import cluster as port
+from towpath_operator.ports.cluster import AlreadyExists, ClusterError, Kind, Manifest, ObjectKey
+
+logger = logging.getLogger(__name__)
+
+FIELD_MANAGER: Final = "towpath.dev/operator"
+THREADS: Final = 8
+TIMEOUT_SECONDS: Final = 10.0
+PAGE: Final = 500
+EVENT_NOTE_LENGTH: Final = 1000
+GONE: Final = 404
+CONFLICT: Final = 409
+CLUSTER_SCOPED: Final = frozenset({"namespaces"})
+
+T = TypeVar("T")
+
+_APPLY = "application/apply-patch+yaml"
+_KINDS: Final = {
+    (kind.api_version, kind.name): kind for kind in vars(port).values() if isinstance(kind, Kind)
+}
+
+
+class _NoDiscovery:
+    """Stands where DynamicClient expects a discoverer; this adapter builds its own paths."""
+
+    def __init__(self, client: object, cache_file: object) -> None:
+        """Discover nothing."""
+
+
+def client_configuration(kubeconfig: Path | None = None) -> api.Configuration:
+    """Return the connection of a pod to its cluster, or the one that a kubeconfig names."""
+    settings = api.Configuration()
+    if kubeconfig is None:
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+    else:
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=str(kubeconfig), client_configuration=settings
+        )
+    # One try a call: the work queue retries, with back-off, and a hidden retry would break the bound.
+    settings.retries = False
+    settings.connection_pool_maxsize = THREADS
+    return settings
+
+
+def path_of(kind: Kind, *, namespace: str | None = None, name: str | None = None) -> str:
+    """Return the REST path of an object, or of a collection."""
+    prefix = "api" if "/" not in kind.api_version else "apis"
+    scope = "" if namespace is None or kind.plural in CLUSTER_SCOPED else f"/namespaces/{namespace}"
+    tail = "" if name is None else f"/{name}"
+    return f"/{prefix}/{kind.api_version}{scope}/{kind.plural}{tail}"
+
+
+def selector_of(labels: Mapping[str, str]) -> str:
+    """Return a label selector; an empty value means that the label exists."""
+    return ",".join(f"{key}={value}" if value else key for key, value in sorted(labels.items()))
+
+
+class Requests:
+    """Sends one request on the calling thread, and says in the port's words what went wrong."""
+
+    def __init__(self, settings: api.Configuration) -> None:
+        self._client = DynamicClient(  # type: ignore[no-untyped-call]
+            api.ApiClient(settings), discoverer=_NoDiscovery
+        )
+
+    def open(self, method: str, path: str, **params: Any) -> urllib3.HTTPResponse:
+        """Send a request and return the response with its body unread.
+
+        Raises:
+            ClusterError: the server refused, or could not be reached in time.
+        """
+        params.setdefault("_request_timeout", TIMEOUT_SECONDS)
+        try:
+            response: urllib3.HTTPResponse = self._client.request(
+                method, path, serialize=False, **params
+            )
+        except ApiException as error:
+            raise _refusal(error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _unreachable(error) from error
+        return response
+
+    def send(self, method: str, path: str, **params: Any) -> dict[str, Any]:
+        """Send a request and return the answer's JSON object."""
+        response = self.open(method, path, **params)
+        try:
+            answer: dict[str, Any] = json.loads(response.data)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _unreachable(error) from error
+        return answer
+
+    def pages(self, path: str, *, label_selector: str) -> tuple[list[dict[str, Any]], str]:
+        """Return every object of a collection, read page by page, and its resource version."""
+        items: list[dict[str, Any]] = []
+        following: str | None = None
+        while True:
+            answer = self.send(
+                "get",
+                path,
+                limit=PAGE,
+                label_selector=label_selector or None,
+                _continue=following,
+                # DynamicClient keeps a default list between calls unless each call brings its own.
+                query_params=[],
+            )
+            items.extend(answer["items"])
+            following = answer["metadata"].get("continue")
+            if not following:
+                return items, answer["metadata"].get("resourceVersion", "")
+
+
+class KubernetesCluster:
+    """Reads and changes a real cluster (see the port for what each verb means)."""
+
+    def __init__(self, requests: Requests, *, instance: str = "operator") -> None:
+        self._requests = requests
+        self._instance = instance
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="kubernetes")
+
+    def close(self) -> None:
+        """Let the threads end once their calls have."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def get(self, kind: Kind, key: ObjectKey) -> Manifest | None:
+        """Return the object, or None where there is none."""
+        path = path_of(kind, namespace=key.namespace, name=key.name)
+        try:
+            return await self._send("get", path)
+        except ClusterError as error:
+            if error.status == GONE:
+                return None
+            raise
+
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Sequence[Manifest]:
+        """Return the objects of a kind; a list's items get the kind that the API leaves out."""
+        path = path_of(kind, namespace=namespace)
+        selector = selector_of(labels or {})
+        items, _ = await self._run(lambda: self._requests.pages(path, label_selector=selector))
+        return [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in items]
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Make an object by POST.
+
+        Raises:
+            AlreadyExists: an object of that name exists.
+        """
+        kind, key = _identity(manifest)
+        path = path_of(kind, namespace=key.namespace)
+        try:
+            return await self._send("post", path, body=manifest, field_manager=FIELD_MANAGER)
+        except ClusterError as error:
+            if error.reason == "AlreadyExists":
+                raise AlreadyExists(
+                    error.message, status=error.status, reason=error.reason
+                ) from error
+            raise
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Apply on the server; fields that we send become ours, whoever had them."""
+        kind, key = _identity(manifest)
+        return await self._apply(path_of(kind, namespace=key.namespace, name=key.name), manifest)
+
+    async def apply_status(self, kind: Kind, key: ObjectKey, status: Mapping[str, Any]) -> None:
+        """Write the status subresource."""
+        path = path_of(kind, namespace=key.namespace, name=key.name) + "/status"
+        body = {
+            "apiVersion": kind.api_version,
+            "kind": kind.name,
+            "metadata": {"name": key.name, "namespace": key.namespace},
+            "status": status,
+        }
+        try:
+            await self._apply(path, body)
+        except ClusterError as error:
+            if error.status != GONE:
+                raise
+
+    async def delete(self, kind: Kind, key: ObjectKey, *, uid: str | None = None) -> None:
+        """Delete the object; its dependents follow by garbage collection."""
+        body: dict[str, Any] = {"propagationPolicy": "Background"}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
+        try:
+            await self._send(
+                "delete", path_of(kind, namespace=key.namespace, name=key.name), body=body
+            )
+        except ClusterError as error:
+            # A conflict is the precondition: an object of another uid has the name now, ours is gone.
+            if error.status not in {GONE, CONFLICT}:
+                raise
+
+    async def event(self, about: Manifest, *, reason: str, message: str, warning: bool) -> None:
+        """Publish an Event about the object; a failure is logged and no more."""
+        metadata = about["metadata"]
+        namespace = metadata["namespace"]
+        body = _event(about, reason, message, warning=warning, instance=self._instance)
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+        try:
+            await self._send("post", path, body=body)
+        except ClusterError as error:
+            logger.warning("event not published", extra={"error": error.message})
+
+    async def _apply(self, path: str, body: Manifest) -> dict[str, Any]:
+        # JSON is YAML; as a string it passes every version of the client unchanged.
+        return await self._send(
+            "patch",
+            path,
+            body=json.dumps(body),
+            content_type=_APPLY,
+            field_manager=FIELD_MANAGER,
+            force_conflicts="true",
+        )
+
+    async def _send(self, method: str, path: str, **params: Any) -> dict[str, Any]:
+        return await self._run(
+            lambda: self._requests.send(method, path, query_params=[], header_params={}, **params)
+        )
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _identity(manifest: Manifest) -> tuple[Kind, ObjectKey]:
+    metadata = manifest["metadata"]
+    kind = _KINDS[manifest["apiVersion"], manifest["kind"]]
+    return kind, ObjectKey(metadata.get("namespace", ""), metadata["name"])
+
+
+def _event(
+    about: Manifest, reason: str, message: str, *, warning: bool, instance: str
+) -> dict[str, Any]:
+    metadata = about["metadata"]
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "generateName": f"{metadata['name'][:40]}-",
+            "namespace": metadata["namespace"],
+        },
+        "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "reportingController": FIELD_MANAGER,
+        "reportingInstance": instance[:128],
+        "action": "Reconcile",
+        "reason": reason,
+        "type": "Warning" if warning else "Normal",
+        "note": message[:EVENT_NOTE_LENGTH],
+        "regarding": {
+            "apiVersion": about["apiVersion"],
+            "kind": about["kind"],
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+        },
+    }
+
+
+def _refusal(error: ApiException) -> ClusterError:
+    """Translate the API's Status answer; its text is the message, headers and bodies stay out."""
+    status = int(error.status or 0)
+    reason, message = "", f"the API server answered {status} {error.reason}"
+    try:
+        body = json.loads(error.body or "null")
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        reason = str(body.get("reason") or "")
+        message = str(body.get("message") or message)
+    return ClusterError(message, status=status, reason=reason)
+
+
+def _unreachable(error: Exception) -> ClusterError:
+    return ClusterError(
+        f"the API server could not be reached: {type(error).__name__}",
+        status=0,
+        reason="Unreachable",
+    )

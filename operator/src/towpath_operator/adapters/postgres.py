@@ -1,0 +1,332 @@
+"""The Databases port on Postgres: one connection a database for statements, one for LISTEN."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import errors
+
+from towpath.domain.queue import QueueSettings
+from towpath.insights.demand import QueueDemand, queue_demand
+from towpath.store.connect import Endpoint, open_async
+from towpath.store.manifests import (
+    DeclaredRow,
+    RowOwner,
+    declare_manifest,
+    manifest_rows,
+    release_manifest,
+)
+from towpath.store.migrate import LIBRARY_SCHEMA_VERSION, migrate, schema_state
+from towpath.store.session import AsyncSession
+from towpath.store.statements import Statements
+from towpath_operator.adapters.postgres_errors import EXPECTED, blocked_by
+from towpath_operator.adapters.postgres_listen import Ear
+from towpath_operator.model.conditions import Reason
+from towpath_operator.plan.observed import (
+    Blocked,
+    DatabaseState,
+    DatabaseTarget,
+    Owner,
+    QueueCounts,
+    QueueRow,
+)
+from towpath_operator.ports.cluster import ObjectKey
+from towpath_operator.ports.database import DatabaseError, Look
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Work = Callable[[AsyncSession, Statements], Awaitable[T]]
+
+APPLICATION_NAME: Final = "towpath-operator"
+TIMEOUT_SECONDS: Final = 10.0
+MIGRATION_SECONDS: Final = 600.0
+OLDEST_SERVER: Final = 150_000
+OPERATOR_LISTENER: Final = 0
+"""The operator's number in the table of those who sleep; workers' ids begin at 1."""
+
+# Nothing is sent on a LISTEN connection, so a silent loss between the two ends would last for hours.
+KEEP_ALIVE: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+_NO_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
+
+
+class PostgresDatabases:
+    """Keeps what is open to each database, and runs the store's statements (see the port)."""
+
+    def __init__(self, *, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._timeout = timeout
+        self._links: dict[ObjectKey, _Link] = {}
+
+    async def look(
+        self, target: DatabaseTarget, *, cluster: str, queue_names: Sequence[str]
+    ) -> Look:
+        """Read version, rows and counts; a problem is part of the answer."""
+        link = await self._link(target)
+
+        async def read(session: AsyncSession, statements: Statements) -> Look:
+            found = await manifest_rows(
+                session, statements, cluster=cluster, queue_names=queue_names
+            )
+            state = _state(found.version, found.serves_from, listening=link.ear.listening)
+            rows = {name: _row(row) for name, row in found.rows.items()}
+            if state.problem is not None or not state.migrated:
+                return Look(state=state, rows=rows)
+            names = sorted({*queue_names, *found.rows})
+            counts = _counts(await queue_demand(session, statements, names))
+            return Look(state=state, rows=rows, counts=counts)
+
+        try:
+            return await link.run(read)
+        except _NO_SCHEMA:
+            return await self._look_at_no_schema(link)
+        except DatabaseError as error:
+            return Look(
+                state=DatabaseState(problem=error.blocked, needed_version=LIBRARY_SCHEMA_VERSION)
+            )
+
+    async def _look_at_no_schema(self, link: _Link) -> Look:
+        async def read(session: AsyncSession, statements: Statements) -> Look:
+            found = await schema_state(session.connection, statements.schema)
+            return Look(
+                state=_state(found.version, found.serves_from, listening=link.ear.listening)
+            )
+
+        try:
+            return await link.run(read)
+        except DatabaseError as error:
+            return Look(
+                state=DatabaseState(problem=error.blocked, needed_version=LIBRARY_SCHEMA_VERSION)
+            )
+
+    async def count(
+        self, target: DatabaseTarget, queue_names: Sequence[str]
+    ) -> Mapping[str, QueueCounts]:
+        """Count the work of some queues in one statement."""
+
+        async def read(session: AsyncSession, statements: Statements) -> Mapping[str, QueueCounts]:
+            return _counts(await queue_demand(session, statements, queue_names))
+
+        return await (await self._link(target)).run(read)
+
+    async def migrate(self, target: DatabaseTarget) -> None:
+        """Migrate on a connection of its own, so that nothing waits behind a long migration."""
+        try:
+            async with asyncio.timeout(MIGRATION_SECONDS):
+                async with await _open(target) as connection:
+                    applied = await migrate(connection, target.schema)
+        except EXPECTED as error:
+            raise DatabaseError(blocked_by(error)) from None
+        if applied:
+            logger.info(
+                "schema migrated", extra={"database": str(target.key), "applied": list(applied)}
+            )
+
+    async def declare(
+        self,
+        target: DatabaseTarget,
+        *,
+        queue_name: str,
+        settings: QueueSettings,
+        owner: Owner,
+        replaces: str | None,
+    ) -> QueueRow:
+        """Write a row, under its gate."""
+
+        async def write(session: AsyncSession, statements: Statements) -> QueueRow:
+            row = await declare_manifest(
+                session,
+                statements,
+                queue_name=queue_name,
+                settings=settings,
+                owner=_row_owner(owner),
+                replaces=replaces,
+            )
+            return _row(row)
+
+        return await (await self._link(target)).run(write)
+
+    async def release(self, target: DatabaseTarget, *, queue_name: str, owner: Owner) -> None:
+        """Free a row that still records the owner."""
+
+        async def write(session: AsyncSession, statements: Statements) -> None:
+            await release_manifest(session, statements, queue_name=queue_name, owner_uid=owner.uid)
+
+        await (await self._link(target)).run(write)
+
+    async def listen(self, target: DatabaseTarget) -> bool:
+        """Open the LISTEN connection unless it is open."""
+        link = await self._link(target)
+        if not link.ear.listening:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await link.ear.open(await _open_to_listen(target))
+            except EXPECTED as error:
+                logger.warning(
+                    "cannot listen",
+                    extra={"database": str(target.key), "error": blocked_by(error).message},
+                )
+        return link.ear.listening
+
+    async def heard(self, target: DatabaseTarget) -> None:
+        """Wait for a NOTIFY; also returns when the connection is lost, since some may have been."""
+        await (await self._link(target)).ear.wait()
+
+    async def ask_for_notify(self, target: DatabaseTarget, queue_names: Sequence[str]) -> None:
+        """Stand in the table of those who sleep, for these queues and no others."""
+
+        async def write(session: AsyncSession, statements: Statements) -> None:
+            parameters = {"listener": OPERATOR_LISTENER, "queues": list(queue_names)}
+            await session.run(
+                (statements["wake_for_others"], parameters), (statements["sleep_on"], parameters)
+            )
+
+        await (await self._link(target)).run(write)
+
+    async def forget(self, target: DatabaseTarget) -> None:
+        """Close both connections."""
+        link = self._links.pop(target.key, None)
+        if link is not None:
+            await link.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        links = list(self._links.values())
+        self._links.clear()
+        await asyncio.gather(*(link.close() for link in links), return_exceptions=True)
+
+    async def _link(self, target: DatabaseTarget) -> _Link:
+        link = self._links.get(target.key)
+        if link is not None and link.target != target:
+            # Another URI or schema: what was opened by the old one must not be used again.
+            await self.forget(link.target)
+            link = None
+        if link is None:
+            link = self._links[target.key] = _Link(target, self._timeout)
+        return link
+
+
+class _Link:
+    """One connection to one schema: opened when needed, one call at a time, each within the bound."""
+
+    def __init__(self, target: DatabaseTarget, timeout: float) -> None:
+        self.target = target
+        self.ear = Ear(Statements(target.schema).channel)
+        self._statements = Statements(target.schema)
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    async def run(self, work: Work[T]) -> T:
+        """Do some work, a second time where the connection turns out to be dead since the last call.
+
+        All our work may be repeated, so a restart of Postgres between two calls is nobody's trouble.
+        """
+        try:
+            async with asyncio.timeout(self._timeout), self._lock:
+                reused = self._connection is not None
+                try:
+                    return await self._run_once(work)
+                except psycopg.OperationalError:
+                    if not reused or self._connection is not None:
+                        raise
+                return await self._run_once(work)
+        except EXPECTED as error:
+            await self.ear.close()  # it may be as dead without knowing
+            raise DatabaseError(blocked_by(error)) from None
+
+    async def _run_once(self, work: Work[T]) -> T:
+        connection = self._connection
+        try:
+            if connection is None:
+                connection = self._connection = await _open(self.target)
+                milliseconds = int(self._timeout * 1000)
+                await connection.execute(f"SET statement_timeout = {milliseconds:d}")
+            return await work(AsyncSession(connection, prepare=True), self._statements)
+        except BaseException as error:
+            if connection is not None and (
+                connection.broken or connection.closed or isinstance(error, asyncio.CancelledError)
+            ):
+                await self._drop()
+            raise
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def close(self) -> None:
+        """Close the connections; a call under way fails."""
+        await self.ear.close()
+        await self._drop()
+
+
+async def _open_to_listen(target: DatabaseTarget) -> psycopg.AsyncConnection[Any]:
+    endpoint = Endpoint(target.uri, application_name=APPLICATION_NAME)
+    return await psycopg.AsyncConnection.connect(**endpoint.options(), **KEEP_ALIVE)
+
+
+async def _open(target: DatabaseTarget) -> psycopg.AsyncConnection[Any]:
+    endpoint = Endpoint(target.uri, application_name=APPLICATION_NAME)
+    connection = await open_async(endpoint)
+    if connection.info.server_version < OLDEST_SERVER:
+        await connection.close()
+        raise DatabaseError(
+            Blocked(
+                reason=Reason.SERVER_TOO_OLD,
+                message=f"Postgres is version {connection.info.server_version // 10_000}; "
+                f"Towpath needs {OLDEST_SERVER // 10_000} or newer.",
+            )
+        )
+    return connection
+
+
+def _state(version: int | None, serves_from: int | None, *, listening: bool) -> DatabaseState:
+    problem = None
+    if serves_from is not None and serves_from > LIBRARY_SCHEMA_VERSION:
+        problem = Blocked(
+            reason=Reason.SCHEMA_TOO_NEW,
+            message=f"The schema serves operators from schema version {serves_from} on; this one "
+            f"has {LIBRARY_SCHEMA_VERSION}. Upgrade the operator.",
+        )
+    return DatabaseState(
+        problem=problem,
+        schema_version=version,
+        needed_version=LIBRARY_SCHEMA_VERSION,
+        listening=listening,
+    )
+
+
+def _counts(demand: Mapping[str, QueueDemand]) -> dict[str, QueueCounts]:
+    return {
+        name: QueueCounts(
+            waiting=one.waiting,
+            waiting_capped=one.waiting_capped,
+            running=one.running,
+            workers=one.workers,
+        )
+        for name, one in demand.items()
+    }
+
+
+def _row(row: DeclaredRow) -> QueueRow:
+    owner = row.owner
+    return QueueRow(
+        queue_name=row.queue_name,
+        settings=row.settings,
+        owner=None
+        if owner is None
+        else Owner(
+            cluster=owner.cluster, namespace=owner.namespace, name=owner.name, uid=owner.uid
+        ),
+    )
+
+
+def _row_owner(owner: Owner) -> RowOwner:
+    return RowOwner(
+        cluster=owner.cluster, namespace=owner.namespace, name=owner.name, uid=owner.uid
+    )

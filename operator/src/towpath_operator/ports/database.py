@@ -1,0 +1,93 @@
+"""The port through which the operator looks at and changes its databases.
+
+Every call but `migrate` has a bound in time (10 s), and a database that does not answer holds up no
+call to another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from towpath.domain.queue import QueueSettings
+from towpath_operator.plan.observed import (
+    Blocked,
+    DatabaseState,
+    DatabaseTarget,
+    Owner,
+    QueueCounts,
+    QueueRow,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one look at a database found; the rows and counts are empty where there was a problem."""
+
+    state: DatabaseState
+    rows: Mapping[str, QueueRow] = field(default_factory=dict)
+    counts: Mapping[str, QueueCounts] = field(default_factory=dict)
+
+
+class Databases(Protocol):
+    """Everything that the operator does to databases."""
+
+    async def look(
+        self, target: DatabaseTarget, *, cluster: str, queue_names: Sequence[str]
+    ) -> Look:
+        """Read the schema's version, the rows of a cluster and of some names, and their counts.
+
+        A database that cannot be used is an answer (`state.problem`), never an error.
+        """
+        ...
+
+    async def count(
+        self, target: DatabaseTarget, queue_names: Sequence[str]
+    ) -> Mapping[str, QueueCounts]:
+        """Count the work of some queues. Raises `DatabaseError`."""
+        ...
+
+    async def migrate(self, target: DatabaseTarget) -> None:
+        """Bring the schema to this operator's version; it may take minutes. Raises `DatabaseError`."""
+        ...
+
+    async def declare(
+        self,
+        target: DatabaseTarget,
+        *,
+        queue_name: str,
+        settings: QueueSettings,
+        owner: Owner,
+        replaces: str | None,
+    ) -> QueueRow:
+        """Write a row unless another owner has it; return what it says now. Raises `DatabaseError`."""
+        ...
+
+    async def release(self, target: DatabaseTarget, *, queue_name: str, owner: Owner) -> None:
+        """Free a row if it still records the owner. Raises `DatabaseError`."""
+        ...
+
+    async def listen(self, target: DatabaseTarget) -> bool:
+        """Tell whether NOTIFY reaches us, after trying to make it so. Never raises."""
+        ...
+
+    async def heard(self, target: DatabaseTarget) -> None:
+        """Wait until a NOTIFY came since the last call."""
+        ...
+
+    async def ask_for_notify(self, target: DatabaseTarget, queue_names: Sequence[str]) -> None:
+        """Have enqueuers tell us of work in these queues, and no others. Raises `DatabaseError`."""
+        ...
+
+    async def forget(self, target: DatabaseTarget) -> None:
+        """Close what is open to a database that is not used any more."""
+        ...
+
+
+class DatabaseError(Exception):
+    """A database cannot be used; `blocked` says why in words that hold no secret."""
+
+    def __init__(self, blocked: Blocked) -> None:
+        super().__init__(blocked.message)
+        self.blocked = blocked

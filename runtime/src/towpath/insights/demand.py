@@ -1,0 +1,50 @@
+"""How much work queues have: what the autoscaler, statuses and views count by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from towpath.store.session import Session
+from towpath.store.statements import Statements
+
+COUNTED_TO: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDemand:
+    """The work of one queue at one moment.
+
+    Attributes:
+        waiting: ENQUEUED workflows, counted to 10,000.
+        waiting_capped: Whether there are more than were counted.
+        running: Workflows that hold a place.
+        workers: Live workers that serve the queue and are not draining.
+        oldest_wait: How long the oldest at the head of the line has waited; None where none waits.
+    """
+
+    waiting: int
+    waiting_capped: bool
+    running: int
+    workers: int
+    oldest_wait: timedelta | None
+
+
+async def queue_demand(
+    session: Session, statements: Statements, queue_names: Sequence[str]
+) -> Mapping[str, QueueDemand]:
+    """Count the work of many queues in one statement; a queue without a row is left out."""
+    parameters = {"queues": list(queue_names)}
+    (rows,) = await session.run((statements["queue_demand"], parameters))
+    return {
+        name: QueueDemand(
+            waiting=min(waiting, COUNTED_TO),
+            waiting_capped=waiting > COUNTED_TO,
+            running=running,
+            workers=workers,
+            oldest_wait=None if oldest is None else timedelta(seconds=max(0.0, oldest)),
+        )
+        for name, waiting, running, workers, oldest in rows
+    }
