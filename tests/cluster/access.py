@@ -1,0 +1,99 @@
+"""The handle of a running cluster: what tests and the demo may do with it."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tests.cluster.commands import run
+from tests.cluster.errors import ClusterError
+from tests.cluster.postgres import PostgresAccess, start_postgres
+
+
+class Images(Protocol):
+    """Builds images for a cluster and makes them known to it."""
+
+    def build(
+        self, name: str, *, dockerfile: Path, context: Path, arguments: Mapping[str, str]
+    ) -> str:
+        """Build an image, load it into the cluster, and return the name for manifests."""
+
+    def python(self) -> str:
+        """Return the name of a loaded image with python3 and nothing of ours."""
+
+    def postgres(self) -> str:
+        """Return the name of an image that takes POSTGRES_PASSWORD and PGDATA."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Cluster:
+    """A cluster that answers, with the programs to use it."""
+
+    kind: str
+    kubeconfig: Path
+    kubectl_path: Path
+    helm_path: Path
+    images: Images
+    # How the host gets at a port of a Service: from (namespace, service, node port) to host, port.
+    reach: Callable[[str, str, int], tuple[str, int]]
+    # Why the cluster itself no longer works, if it does not: asked after a failed command.
+    check: Callable[[], object] = lambda: None
+    _postgres: PostgresAccess | None = field(default=None, init=False)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 120) -> str:
+        """Run kubectl on this cluster and return its stdout."""
+        return self._run("kubectl", self.kubectl_path, arguments, stdin, seconds)
+
+    def helm(self, *arguments: str, stdin: str | None = None, seconds: float = 300) -> str:
+        """Run helm on this cluster and return its stdout."""
+        return self._run("helm", self.helm_path, arguments, stdin, seconds)
+
+    def apply(self, manifest: str, *, namespace: str = "default") -> str:
+        """Apply a manifest that is given as text."""
+        return self.kubectl("apply", "--namespace", namespace, "--filename", "-", stdin=manifest)
+
+    def build_image(
+        self,
+        name: str,
+        *,
+        dockerfile: Path,
+        context: Path,
+        arguments: Mapping[str, str] | None = None,
+    ) -> str:
+        """Build `name` from a Dockerfile, load it, and return the name to use in manifests.
+
+        The name has a tag (`shop:test`), so that the kubelet takes what is there and pulls nothing.
+        The Dockerfile's argument PYTHON_IMAGE is set where its default cannot be pulled.
+        """
+        return self.images.build(
+            name, dockerfile=dockerfile, context=context, arguments=arguments or {}
+        )
+
+    def postgres(self) -> PostgresAccess:
+        """Return a Postgres that pods and this process reach, started at the first call."""
+        if self._postgres is None:
+            start_postgres(self.kubectl, self.images.postgres())
+            self._postgres = PostgresAccess.reached_by(self.reach)
+        return self._postgres
+
+    def environment(self) -> dict[str, str]:
+        """Return what a child process needs to talk to this cluster by `kubectl` and `helm`."""
+        folders = dict.fromkeys([str(self.kubectl_path.parent), str(self.helm_path.parent)])
+        path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
+        return {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    def _run(
+        self,
+        name: str,
+        program: Path,
+        arguments: tuple[str, ...],
+        stdin: str | None,
+        seconds: float,
+    ) -> str:
+        env = {"KUBECONFIG": str(self.kubeconfig)}
+        try:
+            return run(name, [program, *arguments], stdin=stdin, env=env, seconds=seconds)
+        except ClusterError:
+            self.check()
+            raise

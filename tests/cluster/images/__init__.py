@@ -1,0 +1,1 @@
+"""Images that the cluster itself needs: names of official ones, recipes for the single node."""
