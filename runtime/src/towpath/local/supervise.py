@@ -103,12 +103,13 @@ class Supervised:
 
     async def stop(self) -> None:
         """Ask the process to end, give it its drain and 20 s more, then kill it."""
-        self._stopping.set()
-        self._signal(signal.SIGTERM)
+        if not self._stopping.is_set():  # a second SIGTERM may mean more to a worker than the first
+            self._stopping.set()
+            self._signal(signal.SIGTERM)
         done, _ = await asyncio.wait({self._task}, timeout=self.command.drain + KILL_AFTER_DRAIN)
         if not done:
             self.kill()
-        await self._task
+        await asyncio.shield(self._task)
 
     def kill(self) -> None:
         """Kill the process and what it started; it is not started again."""
