@@ -10,11 +10,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError
 
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -32,13 +39,20 @@ class Rule:
         field: The field that the error names, relative to the object that has the rule ("" = itself).
         message: Names the fields and what is allowed.
         cel: The rule for the API server.
-        holds: Its Python twin; None for rules about a change, which `model.updates` checks.
+        holds: Its Python twin; None for rules about a change.
+        unchanged: For rules about a change: what must be the same before and after.
     """
 
     field: str
     message: str
     cel: str
     holds: Callable[[Any], bool] | None = None
+    unchanged: Callable[[Any], object] | None = None
+
+    def to_cel(self) -> dict[str, str]:
+        """Write the rule as an entry of x-kubernetes-validations."""
+        entry = {"rule": self.cel, "message": self.message}
+        return {**entry, "fieldPath": f".{self.field}"} if self.field else entry
 
 
 class Model(BaseModel):
@@ -50,7 +64,6 @@ class Model(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
-        ser_json_timedelta="iso8601",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
@@ -62,9 +75,7 @@ class Model(BaseModel):
         if not isinstance(data, Mapping):
             return data
         defaulted = {
-            info.alias or name
-            for name, info in cls.model_fields.items()
-            if not info.is_required() and info.get_default(call_default_factory=True) is not None
+            info.alias or name for name, info in cls.model_fields.items() if has_default(info)
         }
         return {k: v for k, v in data.items() if v is not None or k not in defaulted}
 
@@ -76,6 +87,16 @@ class Model(BaseModel):
             raise PydanticCustomError("null", "null is no value; leave the field out")
         return value
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Put the rules into the schema, where the API server evaluates them."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        if cls.rules:
+            schema["x-kubernetes-validations"] = [rule.to_cel() for rule in cls.rules]
+        return schema
+
     def broken_rules(self) -> Iterable[Rule]:
         """Yield the rules over several fields that this object breaks."""
         return (rule for rule in self.rules if rule.holds is not None and not rule.holds(self))
@@ -84,9 +105,13 @@ class Model(BaseModel):
         """Write the object as it stands in a manifest: aliases, without what is None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
-    def updated(self, **changes: Any) -> Self:
-        """Return a copy with other values in some fields."""
-        return self.model_copy(update=changes)
+
+def has_default(info: FieldInfo) -> bool:
+    """Tell whether the CRD gives the field a default: a value, or a part that has values."""
+    if info.is_required():
+        return False
+    default = info.get_default(call_default_factory=True)
+    return bool(default.to_manifest() if isinstance(default, Model) else default)
 
 
 def parse_duration(text: str) -> timedelta:

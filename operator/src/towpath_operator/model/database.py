@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -125,3 +125,7 @@ class QueueDatabase:
         return (
             namespace == self.metadata.namespace or namespace in allowed or ANY_NAMESPACE in allowed
         )
+
+
+QUEUE_DATABASE_RULES: Final[tuple[Rule, ...]] = ()
+"""Rules over the whole object."""

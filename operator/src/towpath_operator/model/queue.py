@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from towpath_operator.model.base import Model, Rule
 from towpath_operator.model.metadata import Metadata
 from towpath_operator.model.shared import MAX_INT32, Conditions, DatabaseRef, DatabaseStatus
 from towpath_operator.model.updates import UNCHANGED_DATABASE
-from towpath_operator.model.workerpool import PoolTemplate
+from towpath_operator.model.workerpool import MAX_POOL_NAME_LENGTH, PoolTemplate
 
 INTERNAL_QUEUE_NAME = "_towpath"
 """The runtime's own queue of direct calls; no manifest may limit it."""
@@ -60,7 +60,7 @@ class QueueSpec(Model):
     )
 
     database_ref: DatabaseRef = Field(
-        default_factory=DatabaseRef,
+        default=DatabaseRef(),
         description="The QueueDatabase that the queue lives in; cannot be changed.",
     )
     queue_name: str | None = Field(
@@ -72,7 +72,7 @@ class QueueSpec(Model):
         "be changed.",
     )
     concurrency: Concurrency = Field(
-        default_factory=Concurrency,
+        default=Concurrency(),
         description="How many workflows of the queue run at a time; an absent limit is none.",
     )
     deletion_policy: Literal["Retain"] = Field(
@@ -127,3 +127,25 @@ class Queue:
         """The limits as the runtime knows them."""
         limits = self.spec.concurrency
         return QueueSettings(concurrency=limits.global_, worker_concurrency=limits.per_worker)
+
+
+_NAME = "(has({0}.spec.queueName) ? {0}.spec.queueName : {0}.metadata.name)"
+
+QUEUE_RULES: Final = (
+    Rule(
+        field="spec.queueName",
+        message="queueName cannot be changed; delete the Queue and make it anew",
+        cel=f"{_NAME.format('self')} == {_NAME.format('oldSelf')}",
+        unchanged=lambda queue: queue.queue_name,
+    ),
+    Rule(
+        field="metadata.name",
+        message=f"metadata.name must have at most {MAX_POOL_NAME_LENGTH} characters in a Queue with "
+        "workers, since its pods are named after it",
+        cel=f"!has(self.spec.workers) || self.metadata.name.size() <= {MAX_POOL_NAME_LENGTH}",
+        holds=lambda queue: (
+            queue.spec.workers is None or len(queue.metadata.name) <= MAX_POOL_NAME_LENGTH
+        ),
+    ),
+)
+"""Rules over the whole object."""

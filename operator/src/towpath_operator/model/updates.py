@@ -10,9 +10,11 @@ UNCHANGED_DATABASE: Final = Rule(
     field="databaseRef",
     message="databaseRef cannot be changed; delete the object and make it anew",
     cel="self.databaseRef == oldSelf.databaseRef",
+    unchanged=lambda declared: declared.spec.database_ref,
 )
 UNCHANGED_SCHEMA: Final = Rule(
     field="schema",
     message="schema cannot be changed; make another QueueDatabase",
     cel="self.schema == oldSelf.schema",
+    unchanged=lambda declared: declared.spec.schema_name,
 )

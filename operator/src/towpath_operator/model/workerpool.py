@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -107,9 +107,9 @@ class PoolTemplate(Model):
         "first, runs the workflows.",
     )
     autoscaling: Autoscaling = Field(
-        default_factory=Autoscaling, description="How many pods the pool has, and who decides it."
+        default=Autoscaling(), description="How many pods the pool has, and who decides it."
     )
-    drain: Drain = Field(default_factory=Drain, description="How pods stop.")
+    drain: Drain = Field(default=Drain(), description="How pods stop.")
 
 
 class WorkerPoolSpec(PoolTemplate):
@@ -118,7 +118,7 @@ class WorkerPoolSpec(PoolTemplate):
     rules: ClassVar = (UNCHANGED_DATABASE,)
 
     database_ref: DatabaseRef = Field(
-        default_factory=DatabaseRef,
+        default=DatabaseRef(),
         description="The QueueDatabase that the pool's queues live in; cannot be changed.",
     )
     queues: tuple[PoolQueue, ...] = Field(
@@ -162,7 +162,6 @@ class WorkerPoolStatus(Model):
         default=None,
         description="Workflows that run in the pool's queues, in this pool or elsewhere.",
     )
-    selector: str | None = Field(default=None, description="The label selector of the pool's pods.")
     autoscaling: AutoscalingStatus | None = Field(
         default=None, description="What the autoscaler decided last."
     )
@@ -176,3 +175,15 @@ class WorkerPool:
     metadata: Metadata
     spec: WorkerPoolSpec
     status: Mapping[str, Any] = field(default_factory=dict)
+
+
+WORKER_POOL_RULES: Final = (
+    Rule(
+        field="metadata.name",
+        message=f"metadata.name must have at most {MAX_POOL_NAME_LENGTH} characters in a WorkerPool, "
+        "since its pods are named after it",
+        cel=f"self.metadata.name.size() <= {MAX_POOL_NAME_LENGTH}",
+        holds=lambda pool: len(pool.metadata.name) <= MAX_POOL_NAME_LENGTH,
+    ),
+)
+"""Rules over the whole object."""
