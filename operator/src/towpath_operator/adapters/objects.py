@@ -9,9 +9,9 @@ import base64
 import copy
 import itertools
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from towpath_operator.ports import cluster as port
 from towpath_operator.ports.cluster import (
@@ -33,8 +33,12 @@ DECLARED: Final = (QUEUE_DATABASE, QUEUE, WORKER_POOL)
 UNKNOWN_KIND = 404
 CONFLICT = 409
 
-Changed = Callable[[Kind, Manifest], None]
-"""Told of each object after it was made, changed or deleted (see `ObjectStore.get` for which)."""
+
+class Changed(Protocol):
+    """Told of each object after it was made, changed or deleted."""
+
+    def __call__(self, kind: Kind, manifest: Manifest, *, gone: bool) -> None:
+        """Take in the object as it is now, or as it was last."""
 
 
 def identity(manifest: Manifest) -> tuple[Kind, ObjectKey]:
@@ -139,7 +143,7 @@ class ObjectStore:
         """Delete the object."""
         old = self._objects.pop((kind, key), None)
         if old is not None:
-            self._changed(kind, copy.deepcopy(old))
+            self._changed(kind, copy.deepcopy(old), gone=True)
 
     def dependents(self, uid: str) -> Sequence[tuple[Kind, ObjectKey]]:
         """Return what the object of this uid owns."""
@@ -154,7 +158,7 @@ class ObjectStore:
     def _store(self, kind: Kind, key: ObjectKey, body: dict[str, Any]) -> dict[str, Any]:
         body["metadata"] = {**body["metadata"], "resourceVersion": str(next(self._versions))}
         self._objects[kind, key] = body
-        self._changed(kind, copy.deepcopy(body))
+        self._changed(kind, copy.deepcopy(body), gone=False)
         return copy.deepcopy(body)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 from towpath.local.supervise import Command, Exit, State, Supervised
 from towpath_operator.adapters.objects import timestamp
 from towpath_operator.ports.cluster import POD, ObjectKey
+from towpath_operator.render.environment import RESERVED
 
 WORKER: Final = "worker"
 URL_FILE: Final = "TOWPATH_DATABASE_URL_FILE"
@@ -25,16 +26,6 @@ NODE: Final = "local"
 LONGEST_MESSAGE: Final = 2048
 GRACE_BEYOND_DRAIN: Final = 20.0
 DEFAULT_GRACE: Final = 30.0
-RESERVED: Final = frozenset(
-    f"TOWPATH_{name}"
-    for name in (
-        *("DATABASE_URL", "DATABASE_URL_FILE", "SCHEMA", "QUEUES", "SLOTS", "DRAIN_SECONDS"),
-        *("POOL", "VERSION", "POD_NAME", "POD_UID", "NODE", "MAX_CONNECTIONS", "LISTEN"),
-        *("MIGRATE", "HTTP_PORT"),
-    )
-)
-"""What a worker is told by its template alone, never by the shell that `towpath dev` runs in."""
-
 SecretFile = Callable[[ObjectKey, str], Path]
 """Where a key of a Secret lies as a file."""
 
@@ -102,6 +93,7 @@ def _argv(container: Mapping[str, Any]) -> list[str]:
 def _environment(
     pod: LocalPod, container: Mapping[str, Any], secret_file: SecretFile
 ) -> dict[str, str]:
+    # Of Towpath's own names only the template's count, not the shell's that dev runs in.
     env = {name: value for name, value in os.environ.items() if name not in RESERVED}
     env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
     env["PYTHONUNBUFFERED"] = "1"  # a line shows when it is printed

@@ -63,9 +63,8 @@ class ProcessCluster:
         self._supervisor = supervisor
         self._secrets = home / "secrets"
         self._folder = folder
-        self._tell = changed
         self._say = say
-        self._objects = ObjectStore(self._changed)
+        self._objects = ObjectStore(changed)
         self._pods: dict[ObjectKey, LocalPod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._to_roll: set[ObjectKey] = set()
@@ -120,7 +119,7 @@ class ProcessCluster:
         """Apply an object of a person's; the same object keeps its uid over restarts of dev."""
         kind, key = identity(manifest)
         uid = uuid.uuid5(uuid.UUID(self.uid), f"{kind.plural}/{key}")
-        self._objects.apply(manifest, uid=str(uid))
+        self._act_on(self._objects.apply(manifest, uid=str(uid)))
 
     def withdraw(self, kind: Kind, key: ObjectKey) -> None:
         """Delete an object of a person's."""
@@ -133,9 +132,6 @@ class ProcessCluster:
             task.cancel()
 
     # What controllers do in a cluster.
-
-    def _changed(self, kind: Kind, manifest: Manifest) -> None:
-        self._tell(kind, manifest)
 
     def _act_on(self, made: Manifest) -> None:
         kind, key = identity(made)
