@@ -1,11 +1,52 @@
-"""Decides how many pods a pool has, by the work in its queues."""
+"""Decides how many pods a pool has, by the work in its queues.
+
+Up at once, also from zero. Down only to the minimum, and only when the samples of a whole minute
+found nothing waiting, due or running: a busy pod is never taken away.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
 
-from towpath_operator.plan.observed import QueueCounts
+from towpath.domain.queue import QueueSettings
+from towpath_operator.model.workerpool import Autoscaling
+from towpath_operator.plan.observed import DemandSample, QueueCounts
+
+IDLE_PERIOD: Final = timedelta(seconds=60)
+STALE_AFTER: Final = timedelta(seconds=150)
+BUSY_INTERVAL: Final = timedelta(seconds=1)
+QUIET_INTERVAL: Final = timedelta(seconds=60)
+DEAF_INTERVAL: Final = timedelta(seconds=5)
+
+
+class LimitedBy(StrEnum):
+    """What keeps the number of pods from following the work."""
+
+    MINIMUM = "Minimum"
+    MAXIMUM = "Maximum"
+    IDLE_PERIOD = "IdlePeriod"
+    NO_SAMPLE = "NoSample"
+    STALE_SAMPLE = "StaleSample"
+    DATABASE_ERROR = "DatabaseError"
+
+    @property
+    def blind(self) -> bool:
+        """Whether the work is not known, so that the size is held."""
+        return self in (LimitedBy.NO_SAMPLE, LimitedBy.STALE_SAMPLE, LimitedBy.DATABASE_ERROR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """How many pods there are to be, why not another number, and when to decide again."""
+
+    desired: int
+    limited_by: LimitedBy | None = None
+    look_again: timedelta | None = None
 
 
 def idle_since(
@@ -15,3 +56,98 @@ def idle_since(
     if not all(counts.quiet for counts in queues.values()):
         return None
     return previous or taken_at
+
+
+def next_sample(*, busy: bool, listening: bool) -> timedelta:
+    """Return how long to wait for the next sample of a database, where no NOTIFY comes first."""
+    if busy:
+        return BUSY_INTERVAL
+    return QUIET_INTERVAL if listening else DEAF_INTERVAL
+
+
+def demand(counts: QueueCounts, settings: QueueSettings) -> int:
+    """Return how many workflows of a queue could run now: those that do, and those with a place."""
+    if settings.concurrency is None:
+        return counts.running + counts.waiting
+    free = max(0, settings.concurrency - counts.running)
+    return counts.running + min(counts.waiting, free)
+
+
+def pods_for(
+    queues: Mapping[str, QueueSettings], counts: Mapping[str, QueueCounts], slots: int
+) -> int:
+    """Return the pods that the work asks for, without any bound."""
+    demands = {name: demand(counts[name], queues[name]) for name in queues if name in counts}
+    by_slots = math.ceil(sum(demands.values()) / slots)
+    by_queue = (
+        math.ceil(demands[name] / (settings.worker_concurrency or math.inf))
+        for name, settings in queues.items()
+        if name in demands
+    )
+    return max([by_slots, *by_queue])
+
+
+def decide(
+    policy: Autoscaling,
+    *,
+    slots: int,
+    queues: Mapping[str, QueueSettings],
+    current: int | None,
+    sample: DemandSample | None,
+    database_usable: bool,
+    now: datetime,
+) -> Decision:
+    """Decide how many pods a pool is to have.
+
+    Args:
+        policy: The pool's bounds.
+        slots: What one pod runs at a time.
+        queues: The limits of the pool's queues, by queueName.
+        current: What was decided last; None for a pool without a Deployment.
+        sample: The last look at the work.
+        database_usable: Whether the database could be asked just now.
+        now: The time.
+    """
+    held = _clamp(policy, policy.min if current is None else current)
+    blind = _blindness(sample, queues, now, database_usable=database_usable)
+    if sample is None or blind is not None:
+        return Decision(desired=held, limited_by=blind)
+    wanted = pods_for(queues, sample.queues, slots)
+    bounded = _clamp(policy, wanted)
+    bound = _bound(wanted, bounded)
+    if current is None or bounded >= current:
+        return Decision(desired=bounded, limited_by=bound)
+    idle_for = timedelta(0) if sample.idle_since is None else sample.taken_at - sample.idle_since
+    # Measured from sample to sample: the time since the last one proves nothing.
+    if sample.idle_since is not None and idle_for >= IDLE_PERIOD:
+        return Decision(desired=bounded, limited_by=bound)
+    if held < current:
+        return Decision(desired=held, limited_by=LimitedBy.MAXIMUM)
+    look_again = None
+    if sample.idle_since is not None:
+        look_again = max(BUSY_INTERVAL, sample.idle_since + IDLE_PERIOD - now)
+    return Decision(desired=held, limited_by=LimitedBy.IDLE_PERIOD, look_again=look_again)
+
+
+def _blindness(
+    sample: DemandSample | None,
+    queues: Mapping[str, QueueSettings],
+    now: datetime,
+    *,
+    database_usable: bool,
+) -> LimitedBy | None:
+    if not database_usable:
+        return LimitedBy.DATABASE_ERROR
+    if sample is None or not set(queues) <= set(sample.queues):
+        return LimitedBy.NO_SAMPLE
+    return LimitedBy.STALE_SAMPLE if now - sample.taken_at > STALE_AFTER else None
+
+
+def _clamp(policy: Autoscaling, pods: int) -> int:
+    return max(policy.min, min(policy.max, pods))
+
+
+def _bound(wanted: int, bounded: int) -> LimitedBy | None:
+    if wanted == bounded:
+        return None
+    return LimitedBy.MAXIMUM if wanted > bounded else LimitedBy.MINIMUM

@@ -2,10 +2,45 @@
 
 from __future__ import annotations
 
-from towpath_operator.plan.actions import Action, Failure
-from towpath_operator.ports.cluster import ClusterError
+from typing import Final
+
+from towpath_operator.model.conditions import Reason
+from towpath_operator.plan.actions import Action, ApplyObject, CreateObject, Failure
+from towpath_operator.plan.children import name_taken
+from towpath_operator.plan.pods import refusal_reason
+from towpath_operator.ports.cluster import DEPLOYMENT, SECRET, AlreadyExists, ClusterError
+
+_FORBIDDEN: Final = 403
+_REFUSED: Final = frozenset({400, _FORBIDDEN, 422})
+_MESSAGE_LENGTH: Final = 500
 
 
 def explain(action: Action, error: ClusterError) -> Failure:
     """Return the failure that a cluster's refusal of an action is."""
-    raise NotImplementedError
+    if not isinstance(action, CreateObject | ApplyObject):
+        return Failure(reason=None, message=f"the cluster did not do it: {_words(error)}")
+    if isinstance(error, AlreadyExists):
+        blocked = name_taken(action.kind, action.key)
+        return Failure(reason=blocked.reason, message=blocked.message)
+    what = f"{action.kind.name} {action.key}"
+    if action.kind == SECRET:
+        # The API server may quote what it refuses, and here that holds a password.
+        return Failure(reason=None, message=f"{what} was not written (HTTP {error.status})")
+    return Failure(reason=_reason(action, error), message=f"{what} was refused: {_words(error)}")
+
+
+def _reason(action: CreateObject | ApplyObject, error: ClusterError) -> Reason | None:
+    if error.status not in _REFUSED:
+        return None
+    if action.kind != DEPLOYMENT or _lacks_rights(error):
+        return refusal_reason(error.message)
+    return refusal_reason(error.message) or Reason.TEMPLATE_REJECTED
+
+
+def _lacks_rights(error: ClusterError) -> bool:
+    """Tell a missing right of the operator's from an admission rule that refuses the template."""
+    return error.status == _FORBIDDEN and " cannot " in error.message
+
+
+def _words(error: ClusterError) -> str:
+    return error.message[:_MESSAGE_LENGTH]

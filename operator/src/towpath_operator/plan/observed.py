@@ -47,6 +47,10 @@ class DatabaseTarget:
     schema: str
     uri: str = field(repr=False)
 
+    def to_status(self) -> dict[str, str]:
+        """Return what `status.database` keeps of it."""
+        return {"namespace": self.key.namespace, "name": self.key.name, "schema": self.schema}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseState:

@@ -2,13 +2,151 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
 
+from towpath_operator.model.conditions import ConditionType, Reason
+from towpath_operator.model.metadata import read_metadata
 from towpath_operator.model.queue import Queue
-from towpath_operator.plan.actions import Plan
-from towpath_operator.plan.observed import QueueObserved
+from towpath_operator.plan.actions import Action, DeclareQueue, DeleteObject, Plan
+from towpath_operator.plan.children import plan_child
+from towpath_operator.plan.database import database_trouble
+from towpath_operator.plan.observed import (
+    Blocked,
+    DatabaseObserved,
+    DatabaseTarget,
+    QueueObserved,
+)
+from towpath_operator.plan.ownership import claim_row, owner_of
+from towpath_operator.plan.status import (
+    RETRY_AFTER,
+    Draft,
+    Verdict,
+    no,
+    ready_condition,
+    settle,
+    yes,
+)
+from towpath_operator.ports.cluster import WORKER_POOL
+from towpath_operator.render.queue import render_worker_pool
 
 
 def plan_queue(queue: Queue, observed: QueueObserved, now: datetime) -> Plan:
-    """Say what brings a Queue into force, and what its status is."""
-    raise NotImplementedError
+    """Say what brings a Queue into force, and what its status is.
+
+    A Queue that is being deleted asks for nothing: its pool goes with it, and its row is freed with
+    the others of its database when this cluster lists it no more.
+    """
+    if queue.metadata.being_deleted:
+        return Plan()
+    database = observed.database
+    blocked = _row_trouble(queue, observed)
+    if isinstance(database, Blocked) or blocked is not None:
+        ready = no(blocked or Blocked(reason=Reason.RETRYING, message="the database is unknown"))
+        return settle(_draft(queue, observed, ready), now, requeue_after=RETRY_AFTER)
+    declaration = _declaration(queue, observed, database.target)
+    if declaration is not None:
+        pending = f"Queue {queue.queue_name!r} is being written to {database.target.key}."
+        draft = _draft(queue, observed, no(Blocked(reason=Reason.ROW_PENDING, message=pending)))
+        return settle(draft, now, actions=[declaration], requeue_after=timedelta(0), silent=True)
+    action = _pool_action(queue, observed)
+    if isinstance(action, Blocked):
+        return settle(_draft(queue, observed, no(action)), now, requeue_after=RETRY_AFTER)
+    draft = _draft(queue, observed, _readiness(queue, observed, action))
+    return settle(draft, now, actions=[action] if action is not None else [])
+
+
+def _row_trouble(queue: Queue, observed: QueueObserved) -> Blocked | None:
+    database = observed.database
+    if isinstance(database, Blocked):
+        return database
+    return database_trouble(database.target, database.state) or claim_row(queue, observed)
+
+
+def _declaration(
+    queue: Queue, observed: QueueObserved, target: DatabaseTarget
+) -> DeclareQueue | None:
+    row, owner = observed.row, owner_of(queue, observed.operator.cluster_uid)
+    if row is not None and row.owner == owner and row.settings == queue.settings:
+        return None
+    return DeclareQueue(
+        target=target,
+        queue_name=queue.queue_name,
+        settings=queue.settings,
+        owner=owner,
+        replaces=row.owner.uid if row is not None and row.owner is not None else None,
+    )
+
+
+def _pool_action(queue: Queue, observed: QueueObserved) -> Action | Blocked | None:
+    uid, child = queue.metadata.uid, observed.pool
+    if queue.spec.workers is not None:
+        manifest = render_worker_pool(queue, queue.spec.workers)
+        return plan_child(WORKER_POOL, child, manifest, uid)
+    if child is None:
+        return None
+    live = read_metadata(child.live)
+    if live.controller_uid != uid or live.being_deleted:
+        return None
+    return DeleteObject(kind=WORKER_POOL, key=live.key, uid=live.uid)
+
+
+def _readiness(queue: Queue, observed: QueueObserved, action: Action | None) -> Verdict:
+    in_force = yes(Reason.IN_FORCE, f"Queue {queue.queue_name!r} has the declared limits.")
+    if queue.spec.workers is None:
+        return in_force
+    live = observed.pool.live if observed.pool is not None else {}
+    if action is not None or not live:
+        return _pool_not_ready(queue, "it is being applied")
+    ready = ready_condition(live.get("status") or {}) or {}
+    if ready.get("observedGeneration") != read_metadata(live).generation:
+        return _pool_not_ready(queue, "it has not been looked at yet")
+    if ready.get("status") == "True":
+        return in_force
+    return _pool_not_ready(queue, str(ready.get("message", "")), ready)
+
+
+def _pool_not_ready(queue: Queue, why: str, ready: Mapping[str, Any] | None = None) -> Verdict:
+    """Carry the pool's reason up, so that one look at the Queue says what to do."""
+    reason = (ready or {}).get("reason")
+    known = Reason(reason) if reason in set(Reason) else Reason.POOL_NOT_READY
+    return no(Blocked(reason=known, message=f"WorkerPool {queue.metadata.name}: {why}"))
+
+
+def _draft(queue: Queue, observed: QueueObserved, ready: Verdict) -> Draft:
+    database, counts = observed.database, observed.counts
+    found = queue.status.get("database")
+    if isinstance(database, DatabaseObserved):
+        found = database.target.to_status()
+    numbers: dict[str, Any] = {
+        name: queue.status.get(name) for name in ("waiting", "waitingCapped", "running")
+    }
+    if counts is not None:
+        numbers = {
+            "waiting": counts.waiting,
+            "waitingCapped": counts.waiting_capped,
+            "running": counts.running,
+        }
+    return Draft(
+        subject=queue,
+        ready=ready,
+        informational={ConditionType.WORKERS_AVAILABLE: _workers(observed)},
+        facts={"database": found, "queueName": queue.queue_name},
+        numbers=numbers,
+        numbers_written_at=observed.numbers_written_at,
+    )
+
+
+def _workers(observed: QueueObserved) -> Verdict:
+    workers = observed.counts.workers if observed.counts is not None else None
+    if workers is None:
+        message = "The database could not be asked for the queue's workers."
+        return Verdict(status="Unknown", reason=Reason.NOT_SAMPLED, message=message)
+    if workers > 0:
+        return yes(Reason.SERVED, "At least one live worker serves the queue.")
+    message = "No live worker serves the queue, and no WorkerPool lists it. Add `workers` to it."
+    if observed.serving:
+        pools = ", ".join(sorted(observed.serving))
+        message = f"No live worker serves the queue now; it is of WorkerPool {pools}."
+    return Verdict(status="False", reason=Reason.NOT_SERVED, message=message)
