@@ -343,7 +343,7 @@ class SchemaTooNewError(SchemaError):
         self.library = library
 
 
-class WorkflowInterrupted(BaseException):  # noqa: N818 - not an error of the code that it ends
+class WorkflowInterrupted(BaseException):
     """The attempt must end here: it was fenced, or is handed back at shutdown. Do not catch it."""
 
     def __init__(self, *, workflow_id: str, reason: str) -> None:

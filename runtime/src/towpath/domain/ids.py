@@ -72,7 +72,8 @@ def check_chosen_id(workflow_id: object) -> WorkflowId:
         raise InvalidWorkflowIdError(workflow_id=workflow_id, reason="it is not a str.")
     if not 1 <= len(workflow_id) <= MAX_NAME_LENGTH:
         raise InvalidWorkflowIdError(
-            workflow_id=workflow_id[:40], reason=f"it has {len(workflow_id)} characters, not 1 to 255."
+            workflow_id=workflow_id[:40],
+            reason=f"it has {len(workflow_id)} characters, not 1 to 255.",
         )
     if not storable_text(workflow_id):
         raise InvalidWorkflowIdError(

@@ -46,9 +46,7 @@ def check_queue_name(name: object) -> QueueName:
         or not storable_text(name)
     ):
         shown = name[:40] if isinstance(name, str) else name
-        raise QueueSettingsError(
-            queue_name=str(shown), field="name", value=shown, allowed=allowed
-        )
+        raise QueueSettingsError(queue_name=str(shown), field="name", value=shown, allowed=allowed)
     return QueueName(name)
 
 
@@ -64,7 +62,10 @@ def check_queue_settings(name: str, settings: QueueSettings) -> QueueSettings:
             continue
         if type(value) is not int or not 1 <= value <= MAX_CONCURRENCY:
             raise QueueSettingsError(
-                queue_name=name, field=field, value=value, allowed=f"an int from 1 to {MAX_CONCURRENCY}"
+                queue_name=name,
+                field=field,
+                value=value,
+                allowed=f"an int from 1 to {MAX_CONCURRENCY}",
             )
     if (
         settings.concurrency is not None

@@ -41,9 +41,13 @@ class QueueSight:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a poll saw. `alive` is False where somebody ended this worker's lease."""
+    """What a poll saw. `alive` is False where somebody ended this worker's lease.
+
+    `dead` says that another worker's lease has run out.
+    """
 
     alive: bool
+    dead: bool
     queues: Sequence[QueueSight]
 
 
@@ -142,10 +146,10 @@ async def poll(
         QueueSight(
             name, revision, QueueSettings(concurrency=places, worker_concurrency=here), waiting
         )
-        for _, name, revision, places, here, waiting in rows
+        for _, _, name, revision, places, here, waiting in rows
         if name is not None
     ]
-    return Sight(alive=rows[0][0] > 0, queues=sights)
+    return Sight(alive=rows[0][0] > 0, dead=rows[0][1], queues=sights)
 
 
 async def begin_draining(session: Session, statements: Statements, worker: WorkerId) -> None:

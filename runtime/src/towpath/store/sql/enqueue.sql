@@ -21,10 +21,12 @@ SELECT w.seq, (SELECT count(*) FROM called) FROM written w
 
 -- name: enqueue_child
 -- The same from within a workflow: the child and the parent's step record are one transaction. No
--- row back: the parent's attempt is stale, or as above.
+-- row back: the parent's attempt is stale, or its step is recorded (the answer was lost), or as above.
 WITH parent AS (
     SELECT r.seq, r.attempt FROM {schema}.running r
     WHERE r.seq = %(parent)s::bigint AND r.attempt = %(attempt)s::integer
+      AND NOT EXISTS (
+        SELECT FROM {schema}.step s WHERE s.seq = %(parent)s::bigint AND s.position = %(position)s)
     FOR KEY SHARE
 ), accepting AS (
     SELECT q.name, p.seq AS parent FROM {schema}.queue q, parent p WHERE q.name = %(queue)s

@@ -16,7 +16,8 @@ INSERT INTO {schema}.step (seq, position, attempt, name, output, failure, starte
 SELECT s.seq, s.position, s.attempt, s.name, s.output, s.failure,
     {schema}.clock() - make_interval(secs => s.seconds), {schema}.clock()
 FROM step s JOIN held h ON h.seq = s.seq AND h.attempt = s.attempt
-ON CONFLICT (seq, position) DO NOTHING
+-- written already by this attempt: the answer was lost with the connection, and the call is made again
+ON CONFLICT (seq, position) DO UPDATE SET attempt = excluded.attempt WHERE step.attempt = excluded.attempt
 RETURNING seq, position
 
 -- name: load_steps

@@ -11,7 +11,8 @@ VALUES (
 RETURNING id
 
 -- name: poll
--- Renews the lease and looks at every queue of the worker at once. alive = 0: the lease was ended.
+-- Renews the lease and looks at every queue of the worker at once, and for workers whose lease ran out.
+-- alive = 0: this one's was ended.
 WITH renewed AS (
     UPDATE {schema}.worker w
     SET lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8)
@@ -20,7 +21,11 @@ WITH renewed AS (
 ), alive AS (
     SELECT count(*) AS workers FROM renewed
 )
-SELECT a.workers, q.name, q.revision, q.concurrency_global, q.concurrency_per_worker,
+SELECT a.workers,
+    EXISTS (
+        SELECT FROM {schema}.worker d
+        WHERE d.lease_until < clock_timestamp() AND d.id <> %(worker)s::bigint),
+    q.name, q.revision, q.concurrency_global, q.concurrency_per_worker,
     EXISTS (
         SELECT FROM unnest(%(names)s::text[]) AS known (name)
         CROSS JOIN LATERAL (

@@ -1,0 +1,173 @@
+"""What every verb needs in one process: connections, the library's loops, group commit, results."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+
+from towpath.codec import Codec
+from towpath.domain.errors import DatabaseUnreachableError
+from towpath.domain.ids import Seq
+from towpath.executor.context import workflow_task_factory
+from towpath.executor.loops import LoopThread
+from towpath.executor.recorder import StepRecorder
+from towpath.executor.registry import Registry
+from towpath.executor.results import ResultWatcher
+from towpath.store import steps, workflows
+from towpath.store.connect import (
+    AsyncConnections,
+    BlockingConnections,
+    Endpoint,
+    check_schema,
+    reason_of,
+)
+from towpath.store.session import Session, run_blocking
+from towpath.store.statements import Statements
+
+T = TypeVar("T")
+Verb = Callable[[Session], Coroutine[Any, Any, T]]
+
+FIRST_BACK_OFF_SECONDS = 0.05
+LONGEST_BACK_OFF_SECONDS = 2.0
+
+logger = logging.getLogger("towpath.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an engine is made of."""
+
+    endpoint: Endpoint
+    schema: str
+    connections: int = 4
+
+
+class Engine:
+    """Runs verbs against one schema, from any thread and any loop.
+
+    An engine belongs to the process that made it: a forked child makes its own.
+    """
+
+    def __init__(self, settings: EngineSettings, codec: Codec, registry: Registry) -> None:
+        self.settings = settings
+        self.codec = codec
+        self.registry = registry
+        self.statements = Statements(settings.schema)
+        self.pid = os.getpid()
+        self.io = LoopThread("towpath-io")
+        self.workflow_loop = LoopThread("towpath-workflows", task_factory=workflow_task_factory)
+        self._async = AsyncConnections(settings.endpoint, size=settings.connections)
+        self._blocking: BlockingConnections | None = None
+        self._schema_checked = False
+        self.recorder = StepRecorder(self._record, lambda: self.io.loop)
+        self.watcher = ResultWatcher(self._ask_results)
+
+    def new_secret(self) -> int:
+        """Return 64 random bits, signed, for a generated id."""
+        return secrets.randbits(64) - (1 << 63)
+
+    # -- the two faces of a verb
+
+    def run(self, verb: Verb[T]) -> T:
+        """Run a verb in the caller's thread, over a blocking connection.
+
+        Raises:
+            DatabaseUnreachableError: Postgres cannot be reached.
+            SchemaError: the schema is missing, older or newer than this library serves.
+        """
+        if not self._schema_checked:
+            self.io.submit(self._check_schema()).result()
+        if self._blocking is None:
+            self._blocking = BlockingConnections(
+                self.settings.endpoint, size=self.settings.connections
+            )
+        try:
+            with self._blocking.session() as session:
+                return run_blocking(verb(session))
+        except psycopg.OperationalError as error:
+            raise DatabaseUnreachableError(reason=reason_of(error)) from None
+
+    async def run_async(self, verb: Verb[T]) -> T:
+        """Run a verb on the library's loop and await it on the caller's."""
+        if self.io.is_current:
+            return await self.on_loop(verb)
+        return await asyncio.wrap_future(self.io.submit(self.on_loop(verb)))
+
+    async def on_loop(self, verb: Verb[T]) -> T:
+        """As `run`, on the library's own loop."""
+        await self._check_schema()
+        try:
+            async with self._async.session() as session:
+                return await verb(session)
+        except psycopg.OperationalError as error:
+            raise DatabaseUnreachableError(reason=reason_of(error)) from None
+
+    async def persist(self, verb: Verb[T]) -> T:
+        """As `on_loop`, and again until it is done: for what may be done twice and must not be lost."""
+        back_off = BackOff()
+        while True:
+            try:
+                result = await self.on_loop(verb)
+            except DatabaseUnreachableError as error:
+                back_off.failed(error)
+                await back_off.pause()
+                continue
+            back_off.over()
+            return result
+
+    async def _check_schema(self) -> None:
+        if not self._schema_checked:
+            await check_schema(self.settings.endpoint, self.settings.schema)
+            self._schema_checked = True
+
+    # -- what the parts above write and read
+
+    async def _record(self, new: Sequence[steps.NewStep]) -> set[tuple[Seq, str]]:
+        return await self.persist(lambda session: steps.record(session, self.statements, new))
+
+    async def _ask_results(self, seqs: Sequence[Seq]) -> Sequence[workflows.EndedWorkflow]:
+        return await self.persist(lambda session: workflows.results(session, self.statements, seqs))
+
+    def close(self) -> None:
+        """Close the connections and end the loops."""
+        if self.pid != os.getpid():
+            return
+        if self._blocking is not None:
+            self._blocking.close()
+        self.io.submit(self._async.close()).result(timeout=10)
+        self.workflow_loop.stop()
+        self.io.stop()
+
+
+class BackOff:
+    """Pauses that grow, with jitter; one log line when an outage begins and one when it is over."""
+
+    def __init__(self) -> None:
+        self._seconds = FIRST_BACK_OFF_SECONDS
+        self._failing = False
+
+    def failed(self, error: Exception) -> None:
+        """Note a failure; the first is logged."""
+        if not self._failing:
+            self._failing = True
+            logger.warning("database unreachable", extra={"reason": str(error)})
+
+    async def pause(self) -> None:
+        """Wait before the next try."""
+        await asyncio.sleep(self._seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        self._seconds = min(self._seconds * 2, LONGEST_BACK_OFF_SECONDS)
+
+    def over(self) -> None:
+        """Note a success; the first after a failure is logged."""
+        if self._failing:
+            self._failing = False
+            logger.info("database reachable again")
+        self._seconds = FIRST_BACK_OFF_SECONDS

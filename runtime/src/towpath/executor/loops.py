@@ -1,0 +1,86 @@
+"""Event loops in threads of the library's own, started when first needed.
+
+I/O and heartbeats run on one; async workflows run on another, so that user code which blocks its loop
+delays other workflows but never a heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+TaskFactory = Callable[..., asyncio.Future[Any]]
+
+
+class LoopThread:
+    """An asyncio loop in a daemon thread."""
+
+    def __init__(self, name: str, *, task_factory: TaskFactory | None = None) -> None:
+        self._name = name
+        self._task_factory = task_factory
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop; the first use starts its thread."""
+        if self._loop is None:
+            with self._lock:
+                if self._loop is None:
+                    self._loop = self._start()
+        return self._loop
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        if self._task_factory is not None:
+            loop.set_task_factory(self._task_factory)
+        self._thread = threading.Thread(
+            target=self._run, args=(loop,), name=self._name, daemon=True
+        )
+        self._thread.start()
+        return loop
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in this loop's thread."""
+        return self._thread is threading.current_thread()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the loop; the future may be awaited from any thread or loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def stop(self) -> None:
+        """Cancel what still runs on the loop, end it and wait for its thread."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        if thread is not threading.current_thread():
+            asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(timeout=10)
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join(timeout=10)
+
+
+async def _cancel_all() -> None:
+    """Cancel every other task of this loop and wait until each has ended."""
+    others = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=5)
+    await asyncio.get_running_loop().shutdown_asyncgens()

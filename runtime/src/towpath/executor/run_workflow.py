@@ -1,0 +1,129 @@
+"""Running one attempt of a workflow, in a thread or on the workflows' loop, to its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Sequence
+
+from towpath.codec import encode_failure
+from towpath.domain.errors import WorkflowInterrupted
+from towpath.domain.status import WorkflowStatus
+from towpath.executor.context import Execution, enter
+from towpath.executor.engine import Engine
+from towpath.executor.registry import WorkflowDefinition
+from towpath.executor.threads import WorkerThreads
+from towpath.store.claims import Outcome
+
+Finished = Callable[[Execution, Outcome | None], None]
+"""Takes an attempt that has ended, from any thread; None where it was interrupted."""
+
+logger = logging.getLogger("towpath.workflow")
+
+
+class WorkflowRunner:
+    """Starts attempts; called on the library's loop."""
+
+    def __init__(self, engine: Engine, finished: Finished) -> None:
+        self._engine = engine
+        self._finished = finished
+        self._threads = WorkerThreads(asyncio.get_running_loop())
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, attempts: Sequence[tuple[Execution, WorkflowDefinition]]) -> None:
+        """Begin to run attempts whose recorded steps are loaded."""
+        jobs = []
+        coroutines = []
+        for execution, definition in attempts:
+            if definition.is_async:
+                coroutines.append((execution, definition))
+            else:
+                jobs.append(_Job(self, execution, definition))
+        if jobs:
+            self._threads.submit(jobs)
+        if coroutines:
+            self._engine.workflow_loop.loop.call_soon_threadsafe(self._start_tasks, coroutines)
+
+    def _start_tasks(self, attempts: Sequence[tuple[Execution, WorkflowDefinition]]) -> None:
+        loop = asyncio.get_running_loop()
+        for execution, definition in attempts:
+            context = contextvars.Context()
+            context.run(enter, execution)
+            task = asyncio.Task(self._run_async(execution, definition), loop=loop, context=context)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run_async(self, execution: Execution, definition: WorkflowDefinition) -> None:
+        outcome: Outcome | None = None
+        try:
+            args, kwargs = self._engine.codec.decode_input(execution.input)
+            value = await definition.function(*args, **kwargs)
+            outcome = self._success(execution, value)
+        except BaseException as error:  # noqa: BLE001 - every end of user code is an outcome
+            outcome = self._failure(execution, error)
+        finally:
+            self._finished(execution, outcome)
+
+    def run_sync(self, execution: Execution, definition: WorkflowDefinition) -> None:
+        """Run an attempt of a sync workflow in the caller's thread and context."""
+        outcome: Outcome | None = None
+        try:
+            enter(execution)
+            args, kwargs = self._engine.codec.decode_input(execution.input)
+            value = definition.function(*args, **kwargs)
+            outcome = self._success(execution, value)
+        except BaseException as error:  # noqa: BLE001 - as above
+            outcome = self._failure(execution, error)
+        finally:
+            self._finished(execution, outcome)
+
+    def _success(self, execution: Execution, value: object) -> Outcome | None:
+        if execution.raised:
+            # the code swallowed the interruption: what it returned was not computed to its end
+            return None
+        output = self._engine.codec.encode(value, "result")
+        return Outcome(
+            execution.seq, execution.attempt, execution.queue, WorkflowStatus.SUCCESS, output
+        )
+
+    def _failure(self, execution: Execution, error: BaseException) -> Outcome | None:
+        if isinstance(error, WorkflowInterrupted) or execution.raised:
+            return None
+        logger.info(
+            "workflow failed",
+            extra={
+                "workflow_id": execution.workflow_id,
+                "queue": execution.queue,
+                "workflow": execution.name,
+                "attempt": execution.attempt,
+                "error_type": type(error).__name__,
+            },
+        )
+        return Outcome(
+            execution.seq,
+            execution.attempt,
+            execution.queue,
+            WorkflowStatus.ERROR,
+            encode_failure(error),
+        )
+
+    def close(self) -> None:
+        """Let idle threads end."""
+        self._threads.close()
+
+
+class _Job:
+    """One attempt of a sync workflow, in a context of its own."""
+
+    __slots__ = ("_definition", "_execution", "_runner")
+
+    def __init__(
+        self, runner: WorkflowRunner, execution: Execution, definition: WorkflowDefinition
+    ) -> None:
+        self._runner = runner
+        self._execution = execution
+        self._definition = definition
+
+    def __call__(self) -> None:
+        contextvars.Context().run(self._runner.run_sync, self._execution, self._definition)

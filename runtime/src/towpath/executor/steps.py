@@ -1,0 +1,185 @@
+"""Running a step: replayed where it is recorded, else run, recorded, and only then returned.
+
+One coroutine serves both kinds: an async step awaits it on the workflows' loop, a sync step runs it in
+its thread, where nothing of it suspends (docs/decisions/0003-one-core-two-faces.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from towpath.codec import decode_failure, encode_failure
+from towpath.domain.errors import (
+    NonDeterminismError,
+    StepRetriesExhaustedError,
+    StepTimeoutError,
+)
+from towpath.domain.retry import RetryPolicy
+from towpath.executor.context import Execution, in_step
+from towpath.executor.engine import Engine
+from towpath.store.steps import NewStep, RecordedStep
+
+
+@dataclass(frozen=True, slots=True)
+class StepDefinition:
+    """A step function."""
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    policy: RetryPolicy
+
+
+class Pace(Protocol):
+    """How the caller waits: by suspending, or by blocking its thread."""
+
+    async def until(self, future: concurrent.futures.Future[bool]) -> bool:
+        """Return the future's result."""
+        ...
+
+    async def pause(self, length: timedelta) -> None:
+        """Let time pass."""
+        ...
+
+
+class Suspending:
+    """Waits of async code."""
+
+    async def until(self, future: concurrent.futures.Future[bool]) -> bool:
+        """Await the future on the running loop."""
+        return await asyncio.wrap_future(future)
+
+    async def pause(self, length: timedelta) -> None:
+        """Sleep on the running loop."""
+        await asyncio.sleep(length.total_seconds())
+
+
+class Blocking:
+    """Waits of sync code; they never suspend."""
+
+    async def until(self, future: concurrent.futures.Future[bool]) -> bool:
+        """Block until the future is done."""
+        return future.result()
+
+    async def pause(self, length: timedelta) -> None:
+        """Block for a time."""
+        time.sleep(length.total_seconds())  # noqa: ASYNC251 - the caller is a thread of sync code
+
+
+async def perform(
+    engine: Engine,
+    execution: Execution,
+    position: str,
+    definition: StepDefinition,
+    invoke: Callable[[], Awaitable[Any]],
+    pace: Pace,
+) -> Any:
+    """Return what the step returned when it was recorded, now or in an earlier attempt.
+
+    Raises:
+        NonDeterminismError: another step is recorded at this position.
+        WorkflowInterrupted: the attempt must end here.
+        Exception: what the step raised, in the form in which it was recorded.
+    """
+    recorded = replay(execution, position, definition.name)
+    if recorded is None:
+        execution.check()
+        began = time.monotonic()
+        output, failure = await _try(engine, execution, definition, invoke, pace)
+        took = timedelta(seconds=time.monotonic() - began)
+        step = NewStep(
+            execution.seq, execution.attempt, position, definition.name, output, failure, took
+        )
+        await keep(engine, execution, step, pace)
+        recorded = RecordedStep(position, definition.name, output, failure, None)
+    return value_of(engine, recorded)
+
+
+def replay(execution: Execution, position: str, name: str) -> RecordedStep | None:
+    """Return what is recorded at a position, None where nothing is.
+
+    Raises:
+        NonDeterminismError: something of another name is recorded there.
+    """
+    recorded = execution.recorded.get(position)
+    if recorded is not None and recorded.name != name:
+        raise NonDeterminismError(
+            workflow_id=execution.workflow_id,
+            position=position,
+            recorded=recorded.name,
+            reached=name,
+        )
+    return recorded
+
+
+def value_of(engine: Engine, recorded: RecordedStep) -> Any:
+    """Return or raise what a step's record holds."""
+    if recorded.failure is not None:
+        raise decode_failure(recorded.failure)
+    return engine.codec.decode(recorded.output or "null")
+
+
+async def keep(engine: Engine, execution: Execution, step: NewStep, pace: Pace) -> None:
+    """Write a step's record and return once it is durable.
+
+    Raises:
+        WorkflowInterrupted: the attempt no longer holds its place; nothing was written.
+    """
+    if not await pace.until(engine.recorder.record(step)):
+        execution.interrupt("another attempt has taken over", hand_back=False)
+    execution.check_fenced()
+
+
+async def _try(
+    engine: Engine,
+    execution: Execution,
+    definition: StepDefinition,
+    invoke: Callable[[], Awaitable[Any]],
+    pace: Pace,
+) -> tuple[str | None, str | None]:
+    """Run the step's function until it returns or may not be tried again: (output, failure)."""
+    tries: list[str] = []
+    while True:
+        try:
+            with in_step(definition.name):
+                value = await _bounded(definition, invoke)
+            return engine.codec.encode(value, "result"), None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the step raised is its outcome
+            tries.append(f"{type(error).__name__}: {error}")
+            if not definition.policy.allows(len(tries), error):
+                return None, encode_failure(_final(definition, tries, error))
+        await pace.pause(definition.policy.backoff.pause(len(tries), random.random()))  # noqa: S311
+        execution.check()
+
+
+async def _bounded(definition: StepDefinition, invoke: Callable[[], Awaitable[Any]]) -> Any:
+    """Run one try, inside the step's timeout where it has one."""
+    limit = definition.policy.timeout
+    if limit is None:
+        return await invoke()
+    timer = asyncio.timeout(limit.total_seconds())
+    try:
+        async with timer:
+            return await invoke()
+    except TimeoutError:
+        if timer.expired():
+            raise StepTimeoutError(
+                step_name=definition.name, timeout_seconds=limit.total_seconds()
+            ) from None
+        raise
+
+
+def _final(definition: StepDefinition, tries: list[str], error: BaseException) -> BaseException:
+    """Return what the step fails with: its own error, or all of them where retries are exhausted."""
+    if len(tries) > 1 and len(tries) > definition.policy.retries:
+        exhausted = StepRetriesExhaustedError(step_name=definition.name, tries=tries)
+        exhausted.__cause__ = error
+        return exhausted
+    return error

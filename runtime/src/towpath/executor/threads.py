@@ -1,0 +1,88 @@
+"""Threads that run sync workflows: as many as block at once, and no more.
+
+A slot is a permit and not a thread. One thread serves any number of short workflows; only where
+jobs have waited a millisecond without being taken are more threads started. A thread that finds
+nothing for a while ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+Job = Callable[[], None]
+STALL_SECONDS = 0.001
+IDLE_SECONDS = 30.0
+
+
+class WorkerThreads:
+    """A pool that grows while jobs wait. `submit` is called on one loop's thread only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._threads = 0
+        self._numbers = itertools.count(1)
+        self._watching = False
+        self._closed = False
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs. The first thread starts at once, others where jobs are left waiting."""
+        for job in jobs:
+            self._jobs.put(job)
+        if jobs and self._idle == 0 and self._threads == 0:
+            self._grow(1)
+        if jobs and not self._watching:
+            self._watching = True
+            self._loop.call_later(STALL_SECONDS, self._watch, self._jobs.qsize())
+
+    def _watch(self, before: int) -> None:
+        """Start threads for jobs that waited since the last look; look again while any wait."""
+        waiting = self._jobs.qsize()
+        if waiting == 0 or self._closed:
+            self._watching = False
+            return
+        if waiting >= before:
+            # nothing was taken in this time: every thread is blocked in its job
+            self._grow(waiting)
+        elif self._idle == 0:
+            self._grow(1)
+        self._loop.call_later(STALL_SECONDS, self._watch, waiting)
+
+    def _grow(self, count: int) -> None:
+        for _ in range(count):
+            with self._lock:
+                self._threads += 1
+            threading.Thread(
+                target=self._serve, name=f"towpath-workflow-{next(self._numbers)}", daemon=True
+            ).start()
+
+    def _serve(self) -> None:
+        while (job := self._take()) is not None:
+            job()
+            del job  # nothing of a workflow outlives it while the thread waits
+        with self._lock:
+            self._threads -= 1
+
+    def _take(self) -> Job | None:
+        """Return the next job, or None where this thread is to end."""
+        with self._lock:
+            self._idle += 1
+        try:
+            return self._jobs.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            return None
+        finally:
+            with self._lock:
+                self._idle -= 1
+
+    def close(self) -> None:
+        """Let every thread end once its job has."""
+        self._closed = True
+        for _ in range(self._threads):
+            self._jobs.put(None)

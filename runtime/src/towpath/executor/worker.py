@@ -1,0 +1,373 @@
+"""A launched worker: its row and lease, its turns, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import psycopg
+
+from towpath.domain.errors import DatabaseUnreachableError, TowpathError
+from towpath.domain.ids import INTERNAL_QUEUE, QueueName, Seq, WorkerId, WorkflowName
+from towpath.executor.context import Execution
+from towpath.executor.dispatcher import Dispatcher, Reports
+from towpath.executor.engine import BackOff, Engine
+from towpath.executor.heartbeat import Heartbeat
+from towpath.executor.preparation import declare_queues, prepare_schema
+from towpath.executor.run_workflow import WorkflowRunner
+from towpath.executor.settings import WorkerSettings
+from towpath.store import steps, workers
+from towpath.store.claims import Claimed, hand_back_unknown
+from towpath.store.connect import open_async
+from towpath.store.session import AsyncSession
+
+logger = logging.getLogger("towpath.worker")
+
+LAST_WRITES_SECONDS = 5.0
+
+
+class Worker:
+    """Serves queues in this process until it is stopped.
+
+    Made by `launch`, which returns at once: connecting, migrating and registering go on in the
+    background, and again after every outage.
+    """
+
+    def __init__(self, engine: Engine, settings: WorkerSettings, *, library: str) -> None:
+        self.settings = settings
+        self._engine = engine
+        self._library = library
+        self._registered = threading.Event()
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._worker_id: WorkerId | None = None
+        self._written: workers.WorkerIdentity | None = None
+        self._failure: TowpathError | None = None
+        self._dispatcher: Dispatcher
+        self._runner: WorkflowRunner
+        self._serving: concurrent.futures.Future[None] | None = None
+        self._loading: set[asyncio.Task[None]] = set()
+
+    # -- for callers, from any thread
+
+    def start(self) -> None:
+        """Begin to serve, in the background."""
+        self._serving = self._engine.io.submit(self._serve())
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker has registered its row once."""
+        return self._registered.is_set()
+
+    def wait_until_ready(self, timeout: float | None = None) -> bool:
+        """Block until the worker has registered, or the timeout (seconds) is over.
+
+        Raises:
+            TowpathError: what keeps it from ever serving, such as a schema that is too new.
+        """
+        ends = None if timeout is None else time.monotonic() + timeout
+        while not self._registered.wait(0.05):
+            if self._failure is not None:
+                raise self._failure
+            if ends is not None and time.monotonic() >= ends:
+                return False
+        return True
+
+    @property
+    def failure(self) -> TowpathError | None:
+        """What ended the worker for good, if something did."""
+        return self._failure
+
+    def stop(self, drain: timedelta | None = None) -> None:
+        """Stop claiming, let running workflows end, hand back the rest at their next step boundary.
+
+        Blocks until nothing of a workflow runs any more; steps that are under way are not cut short.
+        """
+        if self._serving is None:
+            return
+        self._engine.io.submit(self._stop(self.settings.drain if drain is None else drain)).result()
+
+    # -- what this worker serves
+
+    @property
+    def queues(self) -> list[QueueName]:
+        """The queues that it serves now: those named to it, else every one declared in the process."""
+        named = self.settings.queues
+        if named is not None and not named:
+            return []
+        served = [q.name for q in self._engine.registry.queues()] if named is None else list(named)
+        return [*served, INTERNAL_QUEUE]
+
+    def _names(self) -> list[WorkflowName]:
+        return [w.name for w in self._engine.registry.workflows()]
+
+    def _identity(self) -> workers.WorkerIdentity:
+        definitions = self._engine.registry.workflows()
+        return workers.WorkerIdentity(
+            name=self.settings.name,
+            pool=self.settings.pool,
+            pod_uid=self.settings.pod_uid,
+            node=self.settings.node,
+            version=self.settings.version,
+            library=self._library,
+            code_hash=self._engine.registry.code_hash(),
+            slots=self.settings.slots,
+            queues=self.queues,
+            names=[d.name for d in definitions],
+            max_recoveries=[d.max_recovery_attempts for d in definitions],
+        )
+
+    # -- the life of it, on the library's loop
+
+    async def _serve(self) -> None:
+        reports = Reports(self._claimed, self._engine.watcher.tell, self._stale)
+        self._dispatcher = Dispatcher(
+            self._engine.statements, self.settings.slots, self._names, reports
+        )
+        self._runner = WorkflowRunner(self._engine, self._dispatcher.finished)
+        back_off = BackOff()
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._serve_connected(back_off)
+                except (psycopg.OperationalError, DatabaseUnreachableError) as error:
+                    back_off.failed(error)
+                    await back_off.pause()
+        except TowpathError as error:
+            self._failure = error
+            logger.exception("worker cannot serve", extra={"reason": str(error)})
+        finally:
+            self._stopped.set()
+
+    async def _serve_connected(self, back_off: BackOff) -> None:
+        """Serve over two fresh connections until one breaks or the worker has drained."""
+        engine = self._engine
+        async with (
+            await open_async(engine.settings.endpoint) as turns,
+            await open_async(engine.settings.endpoint) as beats,
+        ):
+            prepare = engine.settings.endpoint.prepare
+            await prepare_schema(turns, engine.settings.schema, migrate=self.settings.migrate)
+            session = AsyncSession(turns, prepare=prepare)
+            await declare_queues(session, engine)
+            heartbeat = Heartbeat(self, beats, AsyncSession(beats, prepare=prepare))
+            await self.register(session)
+            await self._give_back_unknown(session)
+            back_off.over()
+            await self._run_together(session, heartbeat)
+
+    async def _run_together(self, session: AsyncSession, heartbeat: Heartbeat) -> None:
+        beating = asyncio.create_task(heartbeat.run())
+        turning = asyncio.create_task(self._dispatcher.run(session))
+        draining = asyncio.create_task(self._drained())
+        tasks = (beating, turning, draining)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in (beating, turning):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        await self._say_goodbye()
+
+    async def register(self, session: AsyncSession) -> None:
+        """Write the row, or after an outage find it again, and look at every queue."""
+        statements = self._engine.statements
+        identity = self._identity()
+        if self._worker_id is not None:
+            sight = await self.look(session)
+            if not sight.alive:
+                self.lost_lease()
+        if self._worker_id is None:
+            lease = self.settings.lease
+            self._worker_id = await workers.register(session, statements, identity, lease=lease)
+            self._written = identity
+            self._dispatcher.serve_as(self._worker_id)
+            logger.info(
+                "worker registered",
+                extra={"worker_id": self._worker_id, "queues": list(identity.queues)},
+            )
+        self._dispatcher.saw((await self.look(session)).queues)
+        self._registered.set()
+
+    async def _give_back_unknown(self, session: AsyncSession) -> None:
+        """Give back what a claim took whose answer was lost; no turn is under way at this moment."""
+        if self._worker_id is not None:
+            await hand_back_unknown(
+                session,
+                self._engine.statements,
+                worker=self._worker_id,
+                queues=self.queues,
+                known=self._dispatcher.known,
+            )
+
+    async def look(self, session: AsyncSession) -> workers.Sight:
+        """Renew the lease and look at every queue."""
+        if self._worker_id is None:
+            return workers.Sight(alive=False, dead=False, queues=())
+        identity = self._identity_if_changed()
+        if identity is not None:
+            await workers.update(session, self._engine.statements, self._worker_id, identity)
+            await declare_queues(session, self._engine)
+            self._written = identity
+        return await workers.poll(
+            session,
+            self._engine.statements,
+            worker=self._worker_id,
+            queues=self.queues,
+            names=self._names(),
+            lease=self.settings.lease,
+        )
+
+    def _identity_if_changed(self) -> workers.WorkerIdentity | None:
+        """Return what the row should say, where code has declared more since it was written."""
+        written = self._written
+        if (
+            written is not None
+            and list(written.queues) == self.queues
+            and list(written.names) == self._names()
+        ):
+            return None
+        return self._identity()
+
+    def saw(self, sight: workers.Sight) -> None:
+        """Take what a poll saw."""
+        self._dispatcher.saw(sight.queues)
+
+    def called(self, queue: str) -> None:
+        """Take a NOTIFY, or a word from this process that it has enqueued."""
+        if self._registered.is_set():
+            self._dispatcher.look(QueueName(queue))
+
+    @property
+    def worker_id(self) -> WorkerId | None:
+        """The id of the worker's row; None while it has none."""
+        return self._worker_id
+
+    @property
+    def statements_channel(self) -> str:
+        """The channel on which enqueuers call."""
+        return self._engine.statements.channel
+
+    def lost_lease(self) -> None:
+        """Somebody ended this worker's lease: what it runs is stale, and it registers anew."""
+        logger.warning("lease lost", extra={"worker_id": self._worker_id})
+        for execution in self._dispatcher.active.values():
+            execution.interrupt("its worker's lease ended", hand_back=False)
+        self._worker_id = self._dispatcher.worker_id = None
+
+    async def end_dead_leases(self, session: AsyncSession) -> None:
+        """Return the workflows of workers whose lease ran out."""
+        if self._worker_id is None:
+            return
+        recovery = await workers.end_dead_leases(
+            session, self._engine.statements, me=self._worker_id
+        )
+        for worker_id, name in recovery.workers:
+            logger.warning("dead worker recovered", extra={"worker_id": worker_id, "worker": name})
+        if recovery.workers:
+            logger.info(
+                "workflows recovered",
+                extra={"returned": recovery.returned, "given_up": recovery.given_up},
+            )
+
+    # -- claimed workflows
+
+    def _claimed(self, rows: Sequence[Claimed]) -> None:
+        begun: list[Execution] = []
+        resumed: list[Execution] = []
+        for row in rows:
+            execution = Execution(
+                row.seq, row.workflow_id, row.attempt, row.queue, row.name, row.codec, row.input,
+                self._dispatcher.slots,
+            )  # fmt: skip
+            self._dispatcher.active[row.seq, row.attempt] = execution
+            (resumed if row.attempt > 1 else begun).append(execution)
+        self._begin(begun)
+        if resumed:
+            task = asyncio.get_running_loop().create_task(self._resume(resumed))
+            self._loading.add(task)
+            task.add_done_callback(self._loading.discard)
+
+    async def _resume(self, executions: Sequence[Execution]) -> None:
+        """Load the recorded steps of workflows that go on, then let them."""
+        statements = self._engine.statements
+        seqs = [e.seq for e in executions]
+        recorded = await self._engine.persist(lambda session: steps.load(session, statements, seqs))
+        for execution in executions:
+            execution.recorded = recorded.get(execution.seq, {})
+            logger.info(
+                "workflow goes on",
+                extra={
+                    "workflow_id": execution.workflow_id,
+                    "attempt": execution.attempt,
+                    "recorded_steps": len(execution.recorded),
+                },
+            )
+        self._begin(executions)
+
+    def _begin(self, executions: Sequence[Execution]) -> None:
+        attempts = []
+        for execution in executions:
+            definition = self._engine.registry.workflow(execution.name)
+            if definition is None:  # the claim names only what is registered
+                execution.interrupt("its function is no longer registered", hand_back=True)
+                self._dispatcher.finished(execution, None)
+                continue
+            attempts.append((execution, definition))
+        self._runner.start(attempts)
+
+    def _stale(self, seq: Seq) -> None:
+        logger.warning("outcome came too late", extra={"seq": seq})
+
+    # -- the end
+
+    async def _stop(self, drain: timedelta) -> None:
+        if self._stopping.is_set() or self._stopped.is_set():
+            await self._stopped.wait()
+            return
+        self._stopping.set()
+        self._drain = drain
+        await self._stopped.wait()
+
+    async def _drained(self) -> None:
+        """Wait for the order to stop, then until nothing runs."""
+        await self._stopping.wait()
+        logger.info("worker draining", extra={"running": len(self._dispatcher.active)})
+        self._dispatcher.stop_claiming()
+        if self._worker_id is not None:
+            worker_id = self._worker_id
+            await self._engine.on_loop(
+                lambda s: workers.begin_draining(s, self._engine.statements, worker_id)
+            )
+        for execution in list(self._dispatcher.active.values()):
+            execution.interrupt_wait("its worker stops")
+        deadline = asyncio.get_running_loop().time() + self._drain.total_seconds()
+        while not self._dispatcher.idle:
+            if asyncio.get_running_loop().time() >= deadline:
+                for execution in list(self._dispatcher.active.values()):
+                    execution.interrupt("its worker stops", hand_back=True)
+            await asyncio.sleep(0.01)
+
+    async def _say_goodbye(self) -> None:
+        """Remove the row; what is still in it returns to its line."""
+        worker_id, self._worker_id = self._worker_id, None
+        self._runner.close()
+        if worker_id is None:
+            return
+        try:
+            async with asyncio.timeout(LAST_WRITES_SECONDS):
+                await self._engine.on_loop(
+                    lambda s: workers.end_own_lease(s, self._engine.statements, worker_id)
+                )
+        except (TimeoutError, TowpathError) as error:
+            # its lease ends by itself; since the row says draining, no recovery is counted
+            logger.warning("worker's row is left behind", extra={"reason": str(error)})
+        logger.info("worker stopped", extra={"worker_id": worker_id})
