@@ -15,7 +15,12 @@ from towpath_operator.model.errors import ManifestError, Problem
 from towpath_operator.model.metadata import read_metadata
 from towpath_operator.model.openapi import known_fields
 from towpath_operator.model.queue import QUEUE_RULES, Queue, QueueSpec
-from towpath_operator.model.workerpool import WORKER_POOL_RULES, WorkerPool, WorkerPoolSpec
+from towpath_operator.model.workerpool import (
+    WORKER_POOL_RULES,
+    PoolQueue,
+    WorkerPool,
+    WorkerPoolSpec,
+)
 from towpath_operator.ports.cluster import QUEUE, QUEUE_DATABASE, WORKER_POOL, Kind, Manifest
 
 Declared = Queue | WorkerPool | QueueDatabase
@@ -144,13 +149,25 @@ def _path(location: tuple[str | int, ...]) -> str:
 
 
 def _broken(part: Model, path: str) -> Iterable[Problem]:
-    """Yield the broken rules of a model and of the models in it."""
+    """Yield what breaks the rules of a model, of its lists and of the models in it."""
     for rule in part.broken_rules():
         yield Problem(field=f"{path}.{rule.field}", reason=rule.message)
     for name, info in type(part).model_fields.items():
         value = getattr(part, name)
         if isinstance(value, Model):
             yield from _broken(value, f"{path}.{info.alias}")
+        elif isinstance(value, tuple):
+            yield from _repeated(value, f"{path}.{info.alias}")
+
+
+def _repeated(entries: tuple[Any, ...], path: str) -> Iterable[Problem]:
+    """Yield the entries of a list that were there before: all our lists are sets or have a key."""
+    seen = set()
+    for index, entry in enumerate(entries):
+        key = entry.name if isinstance(entry, PoolQueue) else entry
+        if key in seen:
+            yield Problem(field=f"{path}[{index}]", reason=f"{key!r} is there twice")
+        seen.add(key)
 
 
 def _problems_of(rules: Iterable[Rule], declared: Declared) -> list[Problem]:

@@ -19,9 +19,7 @@ from towpath_operator.plan.observed import DemandSample, QueueCounts
 
 IDLE_PERIOD: Final = timedelta(seconds=60)
 STALE_AFTER: Final = timedelta(seconds=150)
-BUSY_INTERVAL: Final = timedelta(seconds=1)
-QUIET_INTERVAL: Final = timedelta(seconds=60)
-DEAF_INTERVAL: Final = timedelta(seconds=5)
+SOONEST: Final = timedelta(seconds=1)
 
 
 class LimitedBy(StrEnum):
@@ -56,13 +54,6 @@ def idle_since(
     if not all(counts.quiet for counts in queues.values()):
         return None
     return previous or taken_at
-
-
-def next_sample(*, busy: bool, listening: bool) -> timedelta:
-    """Return how long to wait for the next sample of a database, where no NOTIFY comes first."""
-    if busy:
-        return BUSY_INTERVAL
-    return QUIET_INTERVAL if listening else DEAF_INTERVAL
 
 
 def demand(counts: QueueCounts, settings: QueueSettings) -> int:
@@ -125,7 +116,7 @@ def decide(
         return Decision(desired=held, limited_by=LimitedBy.MAXIMUM)
     look_again = None
     if sample.idle_since is not None:
-        look_again = max(BUSY_INTERVAL, sample.idle_since + IDLE_PERIOD - now)
+        look_again = max(SOONEST, sample.idle_since + IDLE_PERIOD - now)
     return Decision(desired=held, limited_by=LimitedBy.IDLE_PERIOD, look_again=look_again)
 
 

@@ -41,10 +41,11 @@ def plan_queue(queue: Queue, observed: QueueObserved, now: datetime) -> Plan:
     if queue.metadata.being_deleted:
         return Plan()
     database = observed.database
-    blocked = _row_trouble(queue, observed)
-    if isinstance(database, Blocked) or blocked is not None:
-        ready = no(blocked or Blocked(reason=Reason.RETRYING, message="the database is unknown"))
-        return settle(_draft(queue, observed, ready), now, requeue_after=RETRY_AFTER)
+    if isinstance(database, Blocked):
+        return _waiting(queue, observed, database, now)
+    trouble = database_trouble(database.target, database.state) or claim_row(queue, observed)
+    if trouble is not None:
+        return _waiting(queue, observed, trouble, now)
     declaration = _declaration(queue, observed, database.target)
     if declaration is not None:
         pending = f"Queue {queue.queue_name!r} is being written to {database.target.key}."
@@ -57,11 +58,15 @@ def plan_queue(queue: Queue, observed: QueueObserved, now: datetime) -> Plan:
     return settle(draft, now, actions=[action] if action is not None else [])
 
 
-def _row_trouble(queue: Queue, observed: QueueObserved) -> Blocked | None:
-    database = observed.database
-    if isinstance(database, Blocked):
-        return database
-    return database_trouble(database.target, database.state) or claim_row(queue, observed)
+def _waiting(queue: Queue, observed: QueueObserved, trouble: Blocked, now: datetime) -> Plan:
+    """Say what the row waits for; a pool that exists already is kept as declared meanwhile."""
+    action = _pool_action(queue, observed) if observed.pool is not None else None
+    return settle(
+        _draft(queue, observed, no(trouble)),
+        now,
+        actions=[] if action is None or isinstance(action, Blocked) else [action],
+        requeue_after=RETRY_AFTER,
+    )
 
 
 def _declaration(
