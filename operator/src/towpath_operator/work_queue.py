@@ -157,8 +157,10 @@ class WorkQueue(Generic[Key]):
             pause = min(most, least * 2.0 ** min(failures, 30))
             self._schedule(key, self._now() + self._jittered(pause))
         elif not again.drop:
-            after = self._resync if again.after is None else min(again.after, self._resync)
-            self._schedule(key, self._now() + self._jittered(after))
+            # A time that was asked for is kept; only the resync is spread out.
+            resync = self._jittered(self._resync)
+            after = resync if again.after is None else min(again.after, resync)
+            self._schedule(key, self._now() + after)
 
     def _schedule(self, key: Key, due: float) -> None:
         if due >= self._due.get(key, float("inf")):

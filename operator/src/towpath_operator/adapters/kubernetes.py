@@ -33,11 +33,14 @@ PAGE: Final = 500
 EVENT_NOTE_LENGTH: Final = 1000
 GONE: Final = 404
 CONFLICT: Final = 409
+UNPROCESSABLE: Final = 422
+OWNERSHIP_TRIES: Final = 5
 CLUSTER_SCOPED: Final = frozenset({"namespaces"})
 
 T = TypeVar("T")
 
 _APPLY = "application/apply-patch+yaml"
+_JSON_PATCH = "application/json-patch+json"
 _KINDS: Final = {
     (kind.api_version, kind.name): kind for kind in vars(port).values() if isinstance(kind, Kind)
 }
@@ -172,18 +175,20 @@ class KubernetesCluster:
         kind, key = _identity(manifest)
         path = path_of(kind, namespace=key.namespace)
         try:
-            return await self._send("post", path, body=manifest, field_manager=FIELD_MANAGER)
+            made = await self._send("post", path, body=manifest, field_manager=FIELD_MANAGER)
         except ClusterError as error:
             if error.reason == "AlreadyExists":
                 raise AlreadyExists(
                     error.message, status=error.status, reason=error.reason
                 ) from error
             raise
+        return await self._own_as_applier(f"{path}/{key.name}", made)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Apply on the server; fields that we send become ours, whoever had them."""
         kind, key = _identity(manifest)
-        return await self._apply(path_of(kind, namespace=key.namespace, name=key.name), manifest)
+        path = path_of(kind, namespace=key.namespace, name=key.name)
+        return await self._own_as_applier(path, await self._apply(path, manifest))
 
     async def apply_status(self, kind: Kind, key: ObjectKey, status: Mapping[str, Any]) -> None:
         """Write the status subresource."""
@@ -236,6 +241,25 @@ class KubernetesCluster:
             force_conflicts="true",
         )
 
+    async def _own_as_applier(self, path: str, live: dict[str, Any]) -> dict[str, Any]:
+        """Turn the ownership that a POST gave us into that of an apply.
+
+        A field that a POST owns outlives every later apply that leaves it out: a line taken out of a
+        template would stay in the Deployment for ever.
+        """
+        for _ in range(OWNERSHIP_TRIES):
+            patch = ownership_patch(live)
+            if not patch:
+                return live
+            try:
+                return await self._send("patch", path, body=patch, content_type=_JSON_PATCH)
+            except ClusterError as error:
+                # Its tests fail where another manager's entry came between.
+                if error.status not in {CONFLICT, UNPROCESSABLE}:
+                    raise
+                live = await self._send("get", path)
+        return live
+
     async def _send(self, method: str, path: str, **params: Any) -> dict[str, Any]:
         return await self._run(
             lambda: self._requests.send(method, path, query_params=[], header_params={}, **params)
@@ -243,6 +267,26 @@ class KubernetesCluster:
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def ownership_patch(live: Manifest) -> list[dict[str, Any]]:
+    """Return the JSON patch that makes fields of ours applied ones; empty where they are."""
+    entries = live["metadata"].get("managedFields", [])
+    ours = {
+        entry["operation"]: index
+        for index, entry in enumerate(entries)
+        if entry.get("manager") == FIELD_MANAGER and not entry.get("subresource")
+    }
+    if "Update" not in ours:
+        return []
+    place = f"/metadata/managedFields/{ours['Update']}"
+    tests = [
+        {"op": "test", "path": f"{place}/manager", "value": FIELD_MANAGER},
+        {"op": "test", "path": f"{place}/operation", "value": "Update"},
+    ]
+    if "Apply" in ours:
+        return [*tests, {"op": "remove", "path": place}]
+    return [*tests, {"op": "replace", "path": f"{place}/operation", "value": "Apply"}]
 
 
 def _identity(manifest: Manifest) -> tuple[Kind, ObjectKey]:

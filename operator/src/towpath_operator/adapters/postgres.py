@@ -266,12 +266,13 @@ class _Link:
 
 
 async def _open_to_listen(target: DatabaseTarget) -> psycopg.AsyncConnection[Any]:
-    endpoint = Endpoint(target.uri, application_name=APPLICATION_NAME)
-    return await psycopg.AsyncConnection.connect(**endpoint.options(), **KEEP_ALIVE)
+    endpoint = Endpoint(lambda: target.uri, application_name=APPLICATION_NAME)
+    options: dict[str, Any] = {"conninfo": target.uri, **endpoint.options(), **KEEP_ALIVE}
+    return await psycopg.AsyncConnection.connect(**options)
 
 
 async def _open(target: DatabaseTarget) -> psycopg.AsyncConnection[Any]:
-    endpoint = Endpoint(target.uri, application_name=APPLICATION_NAME)
+    endpoint = Endpoint(lambda: target.uri, application_name=APPLICATION_NAME)
     connection = await open_async(endpoint)
     if connection.info.server_version < OLDEST_SERVER:
         await connection.close()

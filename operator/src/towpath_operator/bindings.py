@@ -1,0 +1,169 @@
+"""The only file that imports kopf: it watches our three kinds and hands each event on.
+
+`@kopf.on.event` alone: every other kind of handler puts kopf's finalizer or annotations on objects,
+and with the operator gone a namespace would hang (docs/decisions/0004-kopf-for-events-alone.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+import kopf
+
+from towpath_operator.ports.cluster import QUEUE, QUEUE_DATABASE, WORKER_POOL, Kind, Manifest
+
+OUR_KINDS: Final = (QUEUE, WORKER_POOL, QUEUE_DATABASE)
+LOGIN_LIVES: Final = timedelta(minutes=10)
+"""A pod's token is replaced on disk well before it runs out; it is read again this often."""
+
+SERVER_TIMEOUT: Final = 290.0
+CLIENT_TIMEOUT: Final = 600.0
+
+
+class Listener(Protocol):
+    """Takes in what happens to our objects."""
+
+    def noticed(self, kind: Kind, manifest: Manifest) -> None:
+        """Take in an object as it is now."""
+        ...
+
+    def removed(self, kind: Kind, manifest: Manifest) -> None:
+        """Take in that an object is gone."""
+        ...
+
+
+class Login(Protocol):
+    """How to reach the API server, as the `kubernetes` client's configuration has it."""
+
+    host: str
+    ssl_ca_cert: str | None
+    cert_file: str | None
+    key_file: str | None
+    verify_ssl: bool
+
+    def get_api_key_with_prefix(self, identifier: str, alias: str | None = None) -> str | None:
+        """Return the Authorization header's value."""
+        ...
+
+
+def registry_for(listener: Listener, login: Callable[[], Login]) -> kopf.OperatorRegistry:
+    """Return kopf's handlers: events of our kinds, and how to log in."""
+    registry = kopf.OperatorRegistry()
+
+    def bind(kind: Kind) -> None:
+        group, version = kind.api_version.split("/")
+
+        @kopf.on.event(group, version, kind.plural, id=f"notice-{kind.plural}", registry=registry)
+        async def notice(event: kopf.RawEvent, **_: Any) -> None:
+            manifest: Manifest = dict(event["object"])
+            if event["type"] == "DELETED":
+                listener.removed(kind, manifest)
+            else:
+                listener.noticed(kind, manifest)
+
+    for kind in OUR_KINDS:
+        bind(kind)
+
+    @kopf.on.login(registry=registry, id="login")
+    def log_in(**_: Any) -> kopf.ConnectionInfo:
+        return connection_from(login())
+
+    return registry
+
+
+def connection_from(login: Login) -> kopf.ConnectionInfo:
+    """Translate the client's configuration into kopf's."""
+    # The client's versions differ in the name under which they keep the token.
+    header = login.get_api_key_with_prefix("BearerToken") or login.get_api_key_with_prefix(
+        "authorization"
+    )
+    scheme, _, token = (header or "").rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=login.host,
+        ca_path=login.ssl_ca_cert,
+        insecure=not login.verify_ssl,
+        certificate_path=login.cert_file,
+        private_key_path=login.key_file,
+        scheme=scheme or None,
+        token=token or None,
+        expiration=datetime.now(UTC) + LOGIN_LIVES,
+    )
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Return settings with which kopf only watches: it writes nothing, on no object."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    # Whether a CRD is there is looked at once; scanning would need the right to watch all of them.
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = SERVER_TIMEOUT
+    settings.watching.client_timeout = CLIENT_TIMEOUT
+    settings.networking.request_timeout = 30.0
+    # Read for the objects' marks of kopf's own, of which there are none.
+    settings.persistence.finalizer = "towpath.dev/none"
+    return settings
+
+
+class Watch:
+    """Runs kopf in a thread and a loop of its own, and hands events to the loop that started it.
+
+    Apart, because kopf takes the process's signals where it can, and at its end cancels what else
+    runs in its loop.
+    """
+
+    def __init__(self, listener: Listener, login: Callable[[], Login]) -> None:
+        self._listener = listener
+        self._login = login
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kopf")
+
+    @property
+    def ready(self) -> bool:
+        """Whether kopf has begun to watch."""
+        return self._ready.is_set()
+
+    async def run(self) -> None:
+        """Watch until stopped; an end that nobody asked for is an error of kopf's, raised here."""
+        loop = asyncio.get_running_loop()
+        registry = registry_for(_Post(loop, self._listener), self._login)
+        await loop.run_in_executor(self._thread, self._run, registry)
+
+    def stop(self) -> None:
+        """Have `run` return soon."""
+        self._stop.set()
+        self._thread.shutdown(wait=False)
+
+    def _run(self, registry: kopf.OperatorRegistry) -> None:
+        asyncio.run(
+            kopf.operator(
+                registry=registry,
+                settings=kopf_settings(),
+                clusterwide=True,
+                standalone=True,
+                stop_flag=self._stop,
+                ready_flag=self._ready,
+            )
+        )
+
+
+class _Post:
+    """A listener that lives in another loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
+        self._loop = loop
+        self._listener = listener
+
+    def noticed(self, kind: Kind, manifest: Manifest) -> None:
+        """Hand on an object as it is now."""
+        self._loop.call_soon_threadsafe(self._listener.noticed, kind, manifest)
+
+    def removed(self, kind: Kind, manifest: Manifest) -> None:
+        """Hand on that an object is gone."""
+        self._loop.call_soon_threadsafe(self._listener.removed, kind, manifest)

@@ -1,0 +1,208 @@
+"""What is known of each database: its URI, the last look at it, and the samples of its pools.
+
+Reconciles read from here, so that none of them waits for a slow database and a hundred of them cost
+one statement; the database's own loop (`sampling.py`) keeps it fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from towpath_operator.declarations import Declarations
+from towpath_operator.model.database import QueueDatabase
+from towpath_operator.model.queue import Queue
+from towpath_operator.model.workerpool import WorkerPool
+from towpath_operator.plan.observed import (
+    Blocked,
+    DatabaseObserved,
+    DatabaseTarget,
+    OperatorFacts,
+    QueueCounts,
+    QueueRow,
+)
+from towpath_operator.plan.resolution import find_database, read_secret
+from towpath_operator.ports.cluster import SECRET, Cluster, ObjectKey
+from towpath_operator.ports.database import Databases, Look
+
+FRESH: Final = timedelta(seconds=75)
+"""A little longer than the loop's longest pause: an older view is one that nobody keeps fresh."""
+
+
+@dataclass(slots=True)
+class View:
+    """One database as it was last seen.
+
+    Attributes:
+        database: The object that it was seen for.
+        target: What its Secret gives, or what stands in the way.
+        look: What the server said; None where it was not asked.
+        looked_at: When the server was asked about everything.
+        counted_at: When the counts were taken.
+        names: The queue names that were asked about.
+    """
+
+    database: QueueDatabase
+    target: DatabaseTarget | Blocked
+    look: Look | None
+    looked_at: datetime
+    counted_at: datetime | None = None
+    names: set[str] = field(default_factory=set)
+
+    @property
+    def observed(self) -> DatabaseObserved | Blocked:
+        """The view in the words of a plan."""
+        if isinstance(self.target, Blocked):
+            return self.target
+        assert self.look is not None  # noqa: S101 - a target is always looked at
+        return DatabaseObserved(target=self.target, state=self.look.state)
+
+    @property
+    def usable(self) -> bool:
+        """Whether statements can be run on the schema."""
+        return self.look is not None and self.look.state.migrated
+
+    @property
+    def rows(self) -> Mapping[str, QueueRow]:
+        """The rows by queue name."""
+        return {} if self.look is None else self.look.rows
+
+    @property
+    def counts(self) -> Mapping[str, QueueCounts]:
+        """The counts by queue name."""
+        return {} if self.look is None else self.look.counts
+
+
+class DatabaseDesk:
+    """Keeps a view of each database, by the QueueDatabase's key."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        databases: Databases,
+        declared: Declarations,
+        operator: OperatorFacts,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._databases = databases
+        self._declared = declared
+        self._operator = operator
+        self._clock = clock
+        self._views: dict[ObjectKey, View] = {}
+        self._locks: dict[ObjectKey, asyncio.Lock] = {}
+        self.expired: Callable[[ObjectKey], None] = lambda _: None
+        """Called when a view was made void, with the QueueDatabase's key."""
+
+    def find(self, subject: Queue | WorkerPool) -> QueueDatabase | Blocked:
+        """Find the QueueDatabase of an object among the declared ones."""
+        return find_database(subject, self._declared.databases, self._operator.namespace)
+
+    def queues_of(self, key: ObjectKey) -> list[Queue]:
+        """Return the declared Queues that live in a database."""
+        return [q for q in self._declared.queues.values() if self._lives_in(q, key)]
+
+    def pools_of(self, key: ObjectKey) -> list[WorkerPool]:
+        """Return the declared WorkerPools whose queues live in a database."""
+        return [p for p in self._declared.pools.values() if self._lives_in(p, key)]
+
+    def queue_names_of(self, pool: WorkerPool) -> dict[str, Queue]:
+        """Map the object names in a pool's list to the Queues that exist and are to stay."""
+        namespace = pool.metadata.namespace
+        named = {one.name: ObjectKey(namespace, one.name) for one in pool.spec.queues}
+        found = {name: self._declared.queues.get(key) for name, key in named.items()}
+        return {
+            name: queue
+            for name, queue in found.items()
+            if queue is not None and not queue.metadata.being_deleted
+        }
+
+    def view(self, key: ObjectKey) -> View | None:
+        """Return the last view, however old."""
+        return self._views.get(key)
+
+    async def current(self, database: QueueDatabase, names: Iterable[str] = ()) -> View:
+        """Return a view that is fresh and knows the names, looking where it must."""
+        key = database.metadata.key
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            view = self._views.get(key)
+            if view is None or not self._is_fresh(view, database):
+                return await self._look(database, set(names))
+            missing = set(names) - view.names
+            if missing and isinstance(view.target, DatabaseTarget):
+                await self._look_at_more(view, view.target, missing)
+            return view
+
+    async def refresh(self, database: QueueDatabase) -> View:
+        """Read the Secret and look at the server, whatever is known."""
+        async with self._locks.setdefault(database.metadata.key, asyncio.Lock()):
+            return await self._look(database, set())
+
+    async def recount(self, view: View) -> None:
+        """Count anew the work in the queues that the view knows. Raises `DatabaseError`."""
+        if view.look is None or isinstance(view.target, Blocked):
+            return
+        counts = await self._databases.count(view.target, sorted(view.names))
+        view.look = replace(view.look, counts=counts)
+        view.counted_at = self._clock()
+
+    def note_row(self, key: ObjectKey, row: QueueRow) -> None:
+        """Take in what a write of ours has made of a row."""
+        view = self._views.get(key)
+        if view is not None and view.look is not None:
+            view.look = replace(view.look, rows={**view.look.rows, row.queue_name: row})
+
+    def expire(self, key: ObjectKey) -> None:
+        """Have the next reader look again."""
+        self._views.pop(key, None)
+        self.expired(key)
+
+    async def forget(self, key: ObjectKey) -> None:
+        """Close a database that is not declared any more."""
+        view = self._views.pop(key, None)
+        self._locks.pop(key, None)
+        if view is not None and isinstance(view.target, DatabaseTarget):
+            await self._databases.forget(view.target)
+
+    def _lives_in(self, subject: Queue | WorkerPool, key: ObjectKey) -> bool:
+        found = self.find(subject)
+        return isinstance(found, QueueDatabase) and found.metadata.key == key
+
+    def _is_fresh(self, view: View, database: QueueDatabase) -> bool:
+        same = (view.database.metadata.uid, view.database.metadata.generation) == (
+            database.metadata.uid,
+            database.metadata.generation,
+        )
+        return same and self._clock() - view.looked_at < FRESH
+
+    async def _look(self, database: QueueDatabase, names: set[str]) -> View:
+        key = database.metadata.key
+        names |= {queue.queue_name for queue in self.queues_of(key)}
+        secret = await self._cluster.get(
+            SECRET, ObjectKey(key.namespace, database.spec.uri_secret_ref.name)
+        )
+        target = read_secret(database, secret)
+        now = self._clock()
+        view = View(database, target, None, now, names=names)
+        if isinstance(target, DatabaseTarget):
+            view.look = await self._databases.look(
+                target, cluster=self._operator.cluster_uid, queue_names=sorted(names)
+            )
+            view.counted_at = now if view.usable else None
+        self._views[key] = view
+        return view
+
+    async def _look_at_more(self, view: View, target: DatabaseTarget, names: set[str]) -> None:
+        look = await self._databases.look(
+            target, cluster=self._operator.cluster_uid, queue_names=sorted(names)
+        )
+        assert view.look is not None  # noqa: S101 - a target is always looked at
+        view.look = replace(
+            look,
+            rows={**view.look.rows, **look.rows},
+            counts={**view.look.counts, **look.counts},
+        )
+        view.names |= names

@@ -1,0 +1,65 @@
+"""Brings one object into force: parse, observe, plan, execute, status. Nothing here decides."""
+
+from __future__ import annotations
+
+import logging
+
+from towpath_operator.declarations import Subject, parse
+from towpath_operator.execute import run_actions, write_status
+from towpath_operator.model.database import QueueDatabase
+from towpath_operator.model.errors import ManifestError
+from towpath_operator.model.queue import Queue
+from towpath_operator.model.workerpool import WorkerPool
+from towpath_operator.observe import observe_queue, observe_queue_database, observe_worker_pool
+from towpath_operator.plan.actions import Plan
+from towpath_operator.plan.database import plan_queue_database
+from towpath_operator.plan.observed import Declared
+from towpath_operator.plan.queue import plan_queue
+from towpath_operator.plan.status import failed, invalid
+from towpath_operator.plan.workerpool import plan_worker_pool
+from towpath_operator.ports.cluster import ClusterError
+from towpath_operator.services import Services
+from towpath_operator.work_queue import Again
+
+logger = logging.getLogger(__name__)
+
+
+async def reconcile(subject: Subject, services: Services) -> Again:
+    """Bring the cluster and the database to what the object asks for, and say so in its status."""
+    try:
+        return await _reconcile(subject, services)
+    except ClusterError as error:
+        logger.warning("cluster refused", extra={"object": str(subject), "error": error.message})
+        return Again(retry=True)
+
+
+async def _reconcile(subject: Subject, services: Services) -> Again:
+    manifest = await services.cluster.get(subject.kind, subject.key)
+    if manifest is None:
+        services.memory.forget(subject)
+        return Again(drop=True)
+    try:
+        declared = parse(subject.kind, manifest)
+    except ManifestError as error:
+        await write_status(invalid(manifest, error, services.clock()), manifest, subject, services)
+        return Again()
+    plan = await make_plan(declared, services)
+    failure = await run_actions(plan, subject, services)
+    if failure is not None:
+        plan = failed(declared, plan, failure, services.clock())
+    await write_status(plan, manifest, subject, services)
+    after = None if plan.requeue_after is None else plan.requeue_after.total_seconds()
+    return Again(after=after, retry=failure is not None)
+
+
+async def make_plan(declared: Declared, services: Services) -> Plan:
+    """Observe an object and plan for it."""
+    match declared:
+        case Queue():
+            return plan_queue(declared, await observe_queue(declared, services), services.clock())
+        case WorkerPool():
+            pool = await observe_worker_pool(declared, services)
+            return plan_worker_pool(declared, pool, services.clock())
+        case QueueDatabase():
+            database = await observe_queue_database(declared, services)
+            return plan_queue_database(declared, database, services.clock())
