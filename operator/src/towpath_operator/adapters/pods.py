@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from towpath.local.supervise import Command, Exit, State, Supervised
+from towpath.local.children import Command
+from towpath.local.supervise import Exit, State, Supervised
 from towpath_operator.adapters.objects import timestamp
 from towpath_operator.ports.cluster import POD, ObjectKey
 from towpath_operator.render.environment import RESERVED

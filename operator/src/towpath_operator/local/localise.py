@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
+import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from towpath_operator.local.manifests import Manifests, Place
@@ -26,7 +28,7 @@ from towpath_operator.ports.cluster import (
 OPERATOR_NAMESPACE: Final = "towpath-system"
 DEFAULT_DATABASE: Final = "default"
 DEFAULT_SCHEMA: Final = "towpath"
-URI_SECRET: Final = "towpath-dev-database"
+URI_SECRET: Final = "towpath-dev-database"  # noqa: S105 - an object's name
 APP_POOL: Final = "dev"
 LONGEST_IDENTIFIER: Final = 63
 HASH_LENGTH: Final = 10
@@ -99,26 +101,27 @@ def _pools_for_unserved(manifests: Manifests, app: str) -> Objects:
         for key, pool in manifests.of(WORKER_POOL)
         for queue in pool["spec"]["queues"]
     }
-    unserved: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    unserved: dict[tuple[str, str], list[str]] = defaultdict(list)
     for key, queue in manifests.of(QUEUE):
         if key not in served and not queue["spec"].get("workers"):
-            reference = queue["spec"].get("databaseRef") or {}
-            place = (reference.get("namespace", ""), reference.get("name", DEFAULT_DATABASE))
-            unserved[key.namespace, *place].append(key.name)
+            reference = json.dumps(queue["spec"].get("databaseRef") or {}, sort_keys=True)
+            unserved[key.namespace, reference].append(key.name)
     objects: Objects = {}
-    for number, ((namespace, *place), names) in enumerate(sorted(unserved.items())):
-        key = ObjectKey(namespace, APP_POOL if number == 0 else f"{APP_POOL}-{number}")
+    for (namespace, reference), names in sorted(unserved.items()):
+        taken = {key.name for _, key in (*manifests.objects, *objects) if key.namespace == namespace}
+        key = ObjectKey(namespace, next(name for name in _pool_names() if name not in taken))
         spec = {
             "application": app,
             "queues": [{"name": name} for name in names],
-            "databaseRef": _reference(*place),
+            "databaseRef": json.loads(reference),
         }
         objects[WORKER_POOL, key] = _object(WORKER_POOL, key, spec)
     return objects
 
 
-def _reference(namespace: str, name: str) -> Mapping[str, str]:
-    return {"name": name, **({"namespace": namespace} if namespace else {})}
+def _pool_names() -> Iterator[str]:
+    yield APP_POOL
+    yield from (f"{APP_POOL}-{number}" for number in itertools.count(2))
 
 
 def _object(kind: Kind, key: ObjectKey, spec: Mapping[str, Any]) -> Manifest:

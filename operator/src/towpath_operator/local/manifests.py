@@ -67,7 +67,9 @@ class Sources:
         Raises:
             ManifestsError: with all that is wrong in all files.
         """
-        manifests, problems, skipped = Manifests(), [], []
+        manifests = Manifests()
+        problems: list[str] = []
+        skipped: list[str] = []
         for source, text in self._texts(problems):
             for manifest in _documents(source, text, problems):
                 if manifest["kind"] not in OURS:

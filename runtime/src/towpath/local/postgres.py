@@ -70,8 +70,7 @@ class Server:
 
     def stop(self, *, timeout: float = 30.0) -> None:
         """Shut the server down and wait until it has gone. A second call does nothing."""
-        assert self.guardian.stdin is not None  # noqa: S101 - made with a pipe
-        self.guardian.stdin.close()
+        _release(self.guardian)
         self.guardian.wait(timeout)
 
 
@@ -198,6 +197,7 @@ def _start_on_free_port(
                 log=site.log,
                 guardian=guardian,
             )
+        _release(guardian)
         if not any("could not bind" in line for line in _last_lines(site.log, 40)):
             break
     raise _failed(site, "the server ended at once")
@@ -256,11 +256,16 @@ def _wait_ready(site: _Site, guardian: subprocess.Popen[bytes]) -> int | None:
             if len(lines) >= 8 and lines[7].strip() == "ready":  # noqa: PLR2004 - its status line
                 return int(lines[0])
         if time.monotonic() > deadline:
-            assert guardian.stdin is not None  # noqa: S101 - made with a pipe
-            guardian.stdin.close()
+            _release(guardian)
             raise _failed(site, f"it was not ready within {READY_SECONDS:g} s")
         time.sleep(0.01)
     return None
+
+
+def _release(guardian: subprocess.Popen[bytes]) -> None:
+    """Let go of the pipe: the guardian stops what it holds."""
+    assert guardian.stdin is not None  # noqa: S101 - made with a pipe
+    guardian.stdin.close()
 
 
 def _make_database(server: Server, password: str) -> None:

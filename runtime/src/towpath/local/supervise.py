@@ -16,31 +16,22 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from towpath.local.logs import LineLog, LineSplitter
+from towpath.local.children import Child, Command
+from towpath.local.logs import LineLog
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
 KILL_AFTER_DRAIN = 20.0
 """How long after its drain time a process may still be inside a step, as in a pod."""
 
-# Waits for one line on stdin, then becomes the command; the end of the pipe instead ends it.
-GATE = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
 TAIL_LINES = 80
 COULD_NOT_START = 128
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """What to run. `env` is the whole environment; `drain` is how long a stop may take."""
-
-    argv: Sequence[str]
-    env: Mapping[str, str]
-    cwd: Path
-    drain: float = 30.0
+OUTPUT_PATIENCE = 1.0
+"""How long the last output is waited for; a process that left the group may hold the pipe for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,21 +82,27 @@ class Supervised:
         self.name = name
         self.command = command
         self.state = State.STARTING
-        self.pid: int | None = None
         self.started_at: datetime | None = None
         self.restarts = 0
         self.last_exit: Exit | None = None
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._child: Child | None = None
         self._supervisor = supervisor
         self._on_change = on_change
         self._stopping = asyncio.Event()
         self._task = asyncio.create_task(self._keep_running(), name=f"supervise {name}")
 
+    @property
+    def pid(self) -> int | None:
+        """The pid of the run under way."""
+        return None if self._child is None else self._child.pid
+
     async def stop(self) -> None:
         """Ask the process to end, give it its drain and 20 s more, then kill it."""
         if not self._stopping.is_set():  # a second SIGTERM may mean more to a worker than the first
             self._stopping.set()
-            self._signal(signal.SIGTERM)
+            if self._child is not None:
+                self._child.send(signal.SIGTERM)
         done, _ = await asyncio.wait({self._task}, timeout=self.command.drain + KILL_AFTER_DRAIN)
         if not done:
             self.kill()
@@ -114,13 +111,8 @@ class Supervised:
     def kill(self) -> None:
         """Kill the process and what it started; it is not started again."""
         self._stopping.set()
-        if self.pid is not None:
-            _kill_group(self.pid)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+        if self._child is not None:
+            _kill_group(self._child.pid)
 
     async def _keep_running(self) -> None:
         failures = 0
@@ -148,36 +140,24 @@ class Supervised:
         self.tail.clear()
         started = datetime.now(UTC)
         try:
-            process = await self._supervisor.spawn(self.command)
+            child = self._supervisor.spawn(self.command, self._take_line)
         except OSError as error:
             self._take_line(f"cannot start: {error}")
             return self._exit(COULD_NOT_START, started)
-        self.pid, self.started_at = process.pid, started
+        self._child, self.started_at = child, started
         if self._stopping.is_set():  # asked while it was being started
-            self._signal(signal.SIGTERM)
+            child.send(signal.SIGTERM)
         self._change(State.RUNNING)
-        assert process.stdout is not None  # noqa: S101 - made with a pipe
-        reader = asyncio.create_task(self._read(process.stdout))
-        code = await process.wait()
-        self.pid = None
-        self._supervisor.forget(process.pid)
-        # What it started has gone with its group; a process that left the group may hold the pipe.
-        await asyncio.wait({reader}, timeout=1.0)
-        reader.cancel()
+        code = await child.wait()
+        self._child = None
+        self._supervisor.forget(child.pid)
+        await child.finish_output(patience=OUTPUT_PATIENCE)
         return self._exit(code, started)
 
     def _exit(self, code: int, started: datetime) -> Exit:
         return Exit(
             code=code, started_at=started, ended_at=datetime.now(UTC), output=tuple(self.tail)
         )
-
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        splitter = LineSplitter()
-        while chunk := await stream.read(65_536):
-            for line in splitter.feed(chunk):
-                self._take_line(line)
-        for line in splitter.flush():
-            self._take_line(line)
 
     def _take_line(self, line: str) -> None:
         self.tail.append(line)
@@ -224,24 +204,13 @@ class Supervisor:
         for process in self.processes:
             process.kill()
 
-    async def spawn(self, command: Command) -> asyncio.subprocess.Process:
-        """Start a command behind the gate, tell the guardian, and open the gate."""
-        process = await asyncio.create_subprocess_exec(
-            *GATE,
-            *command.argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=command.cwd,
-            env=dict(command.env),
-            start_new_session=True,
-        )
-        self._groups.add(process.pid)
-        self._tell(f"+{process.pid}\n")
-        assert process.stdin is not None  # noqa: S101 - made with a pipe
-        process.stdin.write(b"go\n")
-        process.stdin.close()
-        return process
+    def spawn(self, command: Command, take_line: Callable[[str], None]) -> Child:
+        """Start a command behind its gate, tell the guardian, and open the gate."""
+        child = Child(command, take_line)
+        self._groups.add(child.pid)
+        self._tell(f"+{child.pid}\n")
+        child.open_gate()
+        return child
 
     def forget(self, group: int) -> None:
         """End what a process left in its group, as the end of a container does."""

