@@ -29,7 +29,7 @@ LEASE = timedelta(seconds=10)
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[AsyncSession]:
     """Lend a session of its own."""
-    async with await open_async(Endpoint(url)) as connection:
+    async with await open_async(Endpoint.at(url)) as connection:
         yield AsyncSession(connection)
 
 
@@ -352,7 +352,7 @@ def test_only_a_queue_that_has_a_sleeper_is_notified(database_url: str) -> None:
     async def body(session: AsyncSession) -> None:
         await enqueue.ensure_queue(session, SCHEMA, MAIL)
         who = await worker(session)
-        async with await open_async(Endpoint(database_url)) as listener:
+        async with await open_async(Endpoint.at(database_url)) as listener:
             await listener.execute(
                 psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(SCHEMA.channel))
             )

@@ -86,10 +86,14 @@ class Execution:
             self.raised = True
             raise WorkflowInterrupted(workflow_id=self.workflow_id, reason=self.interruption)
 
-    def check_fenced(self) -> None:
-        """Raise `WorkflowInterrupted` where another attempt has taken over."""
-        if self.interruption is not None and not self.handed_back:
-            self.check()
+    def fenced(self) -> WorkflowInterrupted:
+        """Note that another attempt has taken over; the caller raises what is returned."""
+        self.interrupt("another attempt has taken over", hand_back=False)
+        self.handed_back = False
+        self.raised = True
+        return WorkflowInterrupted(
+            workflow_id=self.workflow_id, reason="another attempt has taken over"
+        )
 
 
 _execution: contextvars.ContextVar[Execution | None] = contextvars.ContextVar(

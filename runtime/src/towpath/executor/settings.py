@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from towpath.domain.errors import ConfigurationError
 from towpath.domain.ids import QueueName
@@ -44,6 +45,17 @@ class WorkerSettings:
     listen: bool = True
     migrate: bool = True
     max_connections: int = DEFAULT_MAX_CONNECTIONS
+
+    def changed(self, **changes: Any) -> WorkerSettings:
+        """Return the settings with other values for some fields.
+
+        Raises:
+            ConfigurationError: slots is not a whole number, 1 or more.
+        """
+        slots = changes.get("slots", self.slots)
+        if type(slots) is not int or slots < 1:
+            raise ConfigurationError(f"slots is {slots!r}; allowed is an int, 1 or more.")
+        return replace(self, **changes)
 
 
 def read_worker_settings(environ: Mapping[str, str]) -> WorkerSettings:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from towpath.codec import decode_failure, encode_failure
 from towpath.domain.errors import (
@@ -23,8 +23,10 @@ from towpath.domain.errors import (
 )
 from towpath.domain.retry import RetryPolicy
 from towpath.executor.context import Execution, in_step
-from towpath.executor.engine import Engine
+from towpath.executor.engine import Engine, Verb
 from towpath.store.steps import NewStep, RecordedStep
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,12 @@ class StepDefinition:
 class Pace(Protocol):
     """How the caller waits: by suspending, or by blocking its thread."""
 
-    async def until(self, future: concurrent.futures.Future[bool]) -> bool:
+    async def until(self, future: concurrent.futures.Future[T]) -> T:
         """Return the future's result."""
+        ...
+
+    async def verb(self, engine: Engine, verb: Verb[T]) -> T:
+        """Run a verb of the store until it is done, whatever becomes of the connection."""
         ...
 
     async def pause(self, length: timedelta) -> None:
@@ -52,9 +58,13 @@ class Pace(Protocol):
 class Suspending:
     """Waits of async code."""
 
-    async def until(self, future: concurrent.futures.Future[bool]) -> bool:
+    async def until(self, future: concurrent.futures.Future[T]) -> T:
         """Await the future on the running loop."""
         return await asyncio.wrap_future(future)
+
+    async def verb(self, engine: Engine, verb: Verb[T]) -> T:
+        """Await the verb, which runs on the library's loop."""
+        return await asyncio.wrap_future(engine.io.submit(engine.persist(verb)))
 
     async def pause(self, length: timedelta) -> None:
         """Sleep on the running loop."""
@@ -64,9 +74,13 @@ class Suspending:
 class Blocking:
     """Waits of sync code; they never suspend."""
 
-    async def until(self, future: concurrent.futures.Future[bool]) -> bool:
+    async def until(self, future: concurrent.futures.Future[T]) -> T:
         """Block until the future is done."""
         return future.result()
+
+    async def verb(self, engine: Engine, verb: Verb[T]) -> T:
+        """Block until the verb, which runs on the library's loop, is done."""
+        return engine.io.submit(engine.persist(verb)).result()
 
     async def pause(self, length: timedelta) -> None:
         """Block for a time."""
@@ -133,8 +147,7 @@ async def keep(engine: Engine, execution: Execution, step: NewStep, pace: Pace) 
         WorkflowInterrupted: the attempt no longer holds its place; nothing was written.
     """
     if not await pace.until(engine.recorder.record(step)):
-        execution.interrupt("another attempt has taken over", hand_back=False)
-    execution.check_fenced()
+        raise execution.fenced()
 
 
 async def _try(

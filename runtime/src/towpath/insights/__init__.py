@@ -1,1 +1,1 @@
-"""Read and manage services without presentation: the command line, the console and the autoscaler use them."""
+"""Reading and managing without presentation: the API, the CLI, the console and metrics share it."""

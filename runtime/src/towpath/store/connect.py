@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,15 +35,21 @@ class Endpoint:
     """Where to connect, and how.
 
     Attributes:
-        url: A libpq URI; it may hold a password and is never logged.
+        source: Returns the libpq URI, and is asked at every connect, so that a mounted Secret that was
+            rotated is read again. The URI may hold a password and is never logged.
         pooled: The server is behind a transaction pooler: no prepared statements, no settings that
             outlive a transaction.
         application_name: What `pg_stat_activity` shows.
     """
 
-    url: str
+    source: Callable[[], str]
     pooled: bool = False
     application_name: str = "towpath"
+
+    @classmethod
+    def at(cls, url: str) -> Endpoint:
+        """Return the endpoint of a URI that does not change."""
+        return cls(lambda: url)
 
     @property
     def prepare(self) -> bool:
@@ -72,7 +78,7 @@ async def open_async(endpoint: Endpoint) -> psycopg.AsyncConnection[Any]:
         DatabaseUnreachableError: the server could not be reached, or refused the login.
     """
     try:
-        connection = await psycopg.AsyncConnection.connect(endpoint.url, **endpoint.options())
+        connection = await psycopg.AsyncConnection.connect(endpoint.source(), **endpoint.options())
     except psycopg.Error as error:
         raise DatabaseUnreachableError(reason=reason_of(error)) from None
     await _configure_async(endpoint, connection)
@@ -114,7 +120,7 @@ class AsyncConnections:
 
         if self._pool is None:
             self._pool = AsyncConnectionPool(
-                self._endpoint.url,
+                self._endpoint.source,
                 kwargs=self._endpoint.options(),
                 min_size=0,
                 max_size=self._size,
@@ -142,7 +148,7 @@ class BlockingConnections:
 
         self._endpoint = endpoint
         self._pool: ConnectionPool[Any] = ConnectionPool(
-            endpoint.url,
+            endpoint.source,
             kwargs=endpoint.options(),
             min_size=0,
             max_size=size,

@@ -19,7 +19,7 @@ SELECT q.name,
             ORDER BY r.name, r.version, r.rank, r.line LIMIT 1) AS following
      )
      SELECT extract(epoch FROM {schema}.clock() - min(w.created_at))::float8
-     FROM (SELECT h.seq FROM head h LIMIT 100) AS some
-     CROSS JOIN LATERAL (SELECT w.created_at FROM {schema}.workflow w WHERE w.seq = some.seq) AS w)
+     FROM (SELECT h.seq FROM head h LIMIT 100) AS first
+     CROSS JOIN LATERAL (SELECT w.created_at FROM {schema}.workflow w WHERE w.seq = first.seq) AS w)
 FROM {schema}.queue q
 WHERE q.name = ANY (%(queues)s::text[])

@@ -1,0 +1,352 @@
+"""App: one of the four places where things are wired.
+
+Everything hangs on one; the module-level names of `towpath` are those of a default App.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from importlib import metadata
+from typing import Any, ParamSpec, TypeVar, overload
+
+from towpath.api.connection import find_engine_settings
+from towpath.api.functions import Step, Workflow, is_async_function
+from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
+from towpath.api.queue import Queue
+from towpath.api.starting import Start, prepare, start_child, write_root
+from towpath.codec import Codec, JsonCodec
+from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError
+from towpath.domain.ids import INTERNAL_QUEUE, QueueName, WorkflowName
+from towpath.domain.queue import check_queue_name
+from towpath.domain.retry import Backoff, RetryPolicy
+from towpath.executor.context import refuse_blocking, running_in_workflow
+from towpath.executor.engine import Engine
+from towpath.executor.registry import (
+    QueueDeclaration,
+    Registry,
+    WorkflowDefinition,
+    name_of,
+    place_of,
+)
+from towpath.executor.settings import read_worker_settings
+from towpath.executor.steps import Blocking, StepDefinition, Suspending
+from towpath.executor.worker import Worker
+from towpath.insights import workflows as insights
+from towpath.insights.workflows import WorkflowInfo
+from towpath.store import workflows
+from towpath.store.session import run_blocking
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+DEFAULT_MAX_RECOVERY_ATTEMPTS = 100
+_INTERNAL = QueueDeclaration(INTERNAL_QUEUE, None)
+
+
+class App:
+    """Workflows, queues and a connection.
+
+    Args:
+        database_url: A Postgres URI; the environment, or the folder's `towpath dev`, names one else.
+        schema: The schema; TOWPATH_SCHEMA or `towpath` unless given.
+        codec: How values are recorded; JSON unless given.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str | None = None,
+        schema: str | None = None,
+        codec: Codec | None = None,
+    ) -> None:
+        self.registry = Registry()
+        self._database_url = database_url
+        self._schema = schema
+        self._codec = codec or JsonCodec()
+        self._lock = threading.RLock()
+        self._engine: Engine | None = None
+        self._worker: Worker | None = None
+        self._worker_pid = 0
+
+    # -- declaring
+
+    def workflow(
+        self,
+        *,
+        name: str | None = None,
+        max_recovery_attempts: int | None = DEFAULT_MAX_RECOVERY_ATTEMPTS,
+    ) -> Callable[[Callable[P, R]], Workflow[P, R]]:
+        """Make a function, sync or async, a workflow.
+
+        Args:
+            name: The name under which workers know it; the function's `__qualname__` unless given.
+            max_recovery_attempts: After more recoveries than this without a new step it is given up.
+
+        Raises:
+            DuplicateNameError: another function has the name.
+        """
+        if max_recovery_attempts is not None and (
+            type(max_recovery_attempts) is not int or max_recovery_attempts < 0
+        ):
+            raise ConfigurationError(
+                f"max_recovery_attempts is {max_recovery_attempts!r}; allowed is an int, 0 or more."
+            )
+
+        def decorate(function: Callable[P, R]) -> Workflow[P, R]:
+            definition = WorkflowDefinition(
+                WorkflowName(name_of(function, name, kind="workflow")),
+                function,
+                is_async_function(function),
+                max_recovery_attempts,
+                place_of(function),
+            )
+            self.registry.add_workflow(definition)
+            return Workflow(self, definition)
+
+        return decorate
+
+    def step(
+        self,
+        *,
+        name: str | None = None,
+        retries: int = 0,
+        backoff: Backoff | None = None,
+        should_retry: Callable[[Exception], bool] | None = None,
+        timeout: float | None = None,
+    ) -> Callable[[Callable[P, R]], Step[P, R]]:
+        """Make a function, sync or async, a step: in a workflow its result is recorded and replayed.
+
+        Args:
+            name: The name in the record; the function's `__qualname__` unless given.
+            retries: Tries after the first; 0 is none.
+            backoff: The pauses between tries.
+            should_retry: Tells whether an error is worth another try; every Exception is unless given.
+            timeout: Seconds for one try; async steps only.
+
+        Raises:
+            ConfigurationError: a value is not allowed.
+        """
+        policy = RetryPolicy(
+            retries=retries,
+            backoff=backoff or Backoff(),
+            should_retry=should_retry,
+            timeout=None if timeout is None else timedelta(seconds=timeout),
+        )
+
+        def decorate(function: Callable[P, R]) -> Step[P, R]:
+            is_async = is_async_function(function)
+            if timeout is not None and not is_async:
+                raise ConfigurationError(
+                    f"step {function.__qualname__!r} is sync, and code that blocks cannot be timed "
+                    "out. Make it async, or use its own library's timeout."
+                )
+            chosen = name if name is not None else function.__qualname__
+            return Step(self, StepDefinition(chosen, function, is_async, policy))
+
+        return decorate
+
+    def queue(
+        self,
+        name: str,
+        *,
+        concurrency: int | None = None,
+        worker_concurrency: int | None = None,
+    ) -> Queue:
+        """Return a `Queue` of this App."""
+        return Queue(name, concurrency=concurrency, worker_concurrency=worker_concurrency, app=self)
+
+    # -- starting
+
+    def start(self, start: Start) -> WorkflowHandle[Any]:
+        """Start a workflow and return its handle; in a workflow it is a child, started once."""
+        refuse_blocking("enqueue", "queue.enqueue_async(...)")
+        engine = self.engine
+        new = prepare(engine, start)
+        execution = running_in_workflow()
+        if execution is not None:
+            child = run_blocking(start_child(engine, execution, new, start, Blocking()))
+            self._call_own_worker(start.queue)
+            return WorkflowHandle(lambda: self.engine, child)
+        done = engine.run(lambda session: write_root(session, engine, new, start.declaration))
+        self._call_own_worker(start.queue)
+        return WorkflowHandle(lambda: self.engine, done.workflow_id, done.seq)
+
+    async def start_async(self, start: Start) -> WorkflowHandleAsync[Any]:
+        """As `start`, awaited from any loop."""
+        engine = self.engine
+        new = prepare(engine, start)
+        execution = running_in_workflow()
+        if execution is not None:
+            child = await start_child(engine, execution, new, start, Suspending())
+            self._call_own_worker(start.queue)
+            return WorkflowHandleAsync(lambda: self.engine, child)
+        done = await engine.run_async(
+            lambda session: write_root(session, engine, new, start.declaration)
+        )
+        self._call_own_worker(start.queue)
+        return WorkflowHandleAsync(lambda: self.engine, done.workflow_id, done.seq)
+
+    @overload
+    def start_workflow(
+        self, function: Workflow[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> WorkflowHandle[T]: ...
+    @overload
+    def start_workflow(
+        self, function: Workflow[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> WorkflowHandle[T]: ...
+    def start_workflow(
+        self, function: Workflow[..., Any], *args: Any, **kwargs: Any
+    ) -> WorkflowHandle[Any]:
+        """Start a workflow outside of every declared queue; any worker may run it, this one first."""
+        return self.start(_direct(function, args, kwargs))
+
+    @overload
+    async def start_workflow_async(
+        self, function: Workflow[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> WorkflowHandleAsync[T]: ...
+    @overload
+    async def start_workflow_async(
+        self, function: Workflow[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> WorkflowHandleAsync[T]: ...
+    async def start_workflow_async(
+        self, function: Workflow[..., Any], *args: Any, **kwargs: Any
+    ) -> WorkflowHandleAsync[Any]:
+        """As `start_workflow`, awaited from any loop."""
+        return await self.start_async(_direct(function, args, kwargs))
+
+    # -- looking
+
+    def retrieve_workflow(self, workflow_id: str) -> WorkflowHandle[Any]:
+        """Return the handle of a workflow that is there.
+
+        Raises:
+            WorkflowNotFoundError: there is none of this id.
+        """
+        refuse_blocking("retrieve_workflow", "retrieve_workflow_async(...)")
+        engine = self.engine
+        found = engine.run(
+            lambda session: workflows.locate(session, engine.statements, workflow_id)
+        )
+        return WorkflowHandle(lambda: self.engine, found.workflow_id, found.seq)
+
+    async def retrieve_workflow_async(self, workflow_id: str) -> WorkflowHandleAsync[Any]:
+        """As `retrieve_workflow`, awaited from any loop."""
+        engine = self.engine
+        found = await engine.run_async(
+            lambda session: workflows.locate(session, engine.statements, workflow_id)
+        )
+        return WorkflowHandleAsync(lambda: self.engine, found.workflow_id, found.seq)
+
+    def list_workflows(
+        self, *, queue_name: str | None = None, name: str | None = None, limit: int = 100
+    ) -> list[WorkflowInfo]:
+        """Return workflows, newest first."""
+        refuse_blocking("list_workflows", "asyncio.to_thread(list_workflows)")
+        engine = self.engine
+        return engine.run(
+            lambda session: insights.list_workflows(
+                session, engine.statements, engine.codec, queue=queue_name, name=name, limit=limit
+            )
+        )
+
+    # -- the worker of this process
+
+    def launch(
+        self,
+        database_url: str | None = None,
+        *,
+        schema: str | None = None,
+        queues: Sequence[str | Queue] | None = None,
+        slots: int | None = None,
+    ) -> Worker:
+        """Make this process a worker, in the background, and return at once.
+
+        Args:
+            database_url: A Postgres URI; found as for every other call unless given.
+            schema: The schema.
+            queues: The queues to serve; every one declared in the process unless given (or
+                TOWPATH_QUEUES); an empty list serves none.
+            slots: How many workflows run at once.
+
+        Raises:
+            AlreadyLaunchedError: it is launched already.
+            NotConfiguredError: no database is named anywhere.
+        """
+        with self._lock:
+            if self._worker is not None and self._worker_pid == os.getpid():
+                raise AlreadyLaunchedError
+            if database_url is not None or schema is not None:
+                self._database_url = database_url or self._database_url
+                self._schema = schema or self._schema
+                self._close_engine()
+            settings = read_worker_settings(os.environ)
+            changes: dict[str, Any] = {}
+            if queues is not None:
+                changes["queues"] = [
+                    q.name if isinstance(q, Queue) else check_queue_name(q) for q in queues
+                ]
+            if slots is not None:
+                changes["slots"] = slots
+            worker = Worker(
+                self.engine, settings.changed(**changes), library=metadata.version("towpath")
+            )
+            self._worker, self._worker_pid = worker, os.getpid()
+            if worker.queues:
+                worker.start()
+            atexit.register(self._at_exit)
+            return worker
+
+    def shutdown(self, drain: float | None = None) -> None:
+        """Stop the worker of this process, if there is one, and close the connections.
+
+        Args:
+            drain: Seconds for running workflows to end; after that they are handed back at their next
+                step boundary. TOWPATH_DRAIN_SECONDS (30) unless given.
+        """
+        with self._lock:
+            worker, self._worker = self._worker, None
+        if worker is not None and self._worker_pid == os.getpid():
+            worker.stop(None if drain is None else timedelta(seconds=drain))
+        with self._lock:
+            self._close_engine()
+        atexit.unregister(self._at_exit)
+
+    def _at_exit(self) -> None:
+        """The interpreter ends: nothing waits for running workflows, others take them over."""
+        if self._worker is not None and self._worker_pid == os.getpid():
+            self.shutdown(drain=0)
+
+    @property
+    def engine(self) -> Engine:
+        """The connections and loops of this process; the first use finds the database.
+
+        Raises:
+            NotConfiguredError: no database is named anywhere.
+        """
+        engine = self._engine
+        if engine is not None and engine.pid == os.getpid():
+            return engine
+        with self._lock:
+            if self._engine is None or self._engine.pid != os.getpid():
+                settings = find_engine_settings(self._database_url, self._schema)
+                self._engine = Engine(settings, self._codec, self.registry)
+            return self._engine
+
+    def _close_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
+    def _call_own_worker(self, queue: QueueName) -> None:
+        worker = self._worker
+        if worker is not None and worker.ready and self._worker_pid == os.getpid():
+            self.engine.io.loop.call_soon_threadsafe(worker.called, queue)
+
+
+def _direct(function: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Start:
+    return Start(INTERNAL_QUEUE, function.definition.name, args, kwargs, None, _INTERNAL)

@@ -1,0 +1,61 @@
+"""Which database a process uses (design: explicit, then the environment, then the dev of the folder)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from towpath.domain.errors import ConfigurationError, NotConfiguredError
+from towpath.executor.engine import EngineSettings
+from towpath.executor.settings import read_worker_settings
+from towpath.store.connect import Endpoint
+
+DEFAULT_SCHEMA = "towpath"
+
+
+def find_engine_settings(
+    database_url: str | None, schema: str | None, environ: Mapping[str, str] | None = None
+) -> EngineSettings:
+    """Return where to connect.
+
+    Raises:
+        NotConfiguredError: no database is named anywhere.
+        ConfigurationError: a variable's value is not allowed.
+    """
+    environ = os.environ if environ is None else environ
+    worker = read_worker_settings(environ)
+    source, found_schema = _find_source(database_url, environ)
+    return EngineSettings(
+        endpoint=Endpoint(source, pooled=not worker.listen),
+        schema=schema or environ.get("TOWPATH_SCHEMA") or found_schema or DEFAULT_SCHEMA,
+        connections=worker.max_connections,
+    )
+
+
+def _find_source(
+    database_url: str | None, environ: Mapping[str, str]
+) -> tuple[Callable[[], str], str | None]:
+    """Return how to read the URI, and the schema where the place that names it knows one."""
+    if database_url:
+        return (lambda: database_url), None
+    if path := environ.get("TOWPATH_DATABASE_URL_FILE"):
+        return (lambda: _read_file(Path(path))), None
+    if url := environ.get("TOWPATH_DATABASE_URL"):
+        return (lambda: url), None
+    from towpath.local.discovery import find_dev  # noqa: PLC0415 - only where nothing else is named
+
+    dev = find_dev(Path.cwd())
+    if dev is None:
+        raise NotConfiguredError
+    url = dev.url
+    return (lambda: url), dev.schema
+
+
+def _read_file(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"TOWPATH_DATABASE_URL_FILE names {str(path)!r}, which cannot be read: {error.strerror}."
+        ) from None

@@ -1,0 +1,182 @@
+"""Handles: a started workflow, its result and its status, in the blocking and the async face."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from towpath.codec import decode_failure, encode_failure
+from towpath.domain.errors import (
+    MaxRecoveryAttemptsExceededError,
+    ResultTimeoutError,
+    WorkflowCancelledError,
+)
+from towpath.domain.ids import Seq, WorkflowId, parse_generated_id
+from towpath.domain.status import WorkflowStatus
+from towpath.executor.context import (
+    Execution,
+    refuse_blocking,
+    running_in_workflow,
+    take_position,
+)
+from towpath.executor.engine import Engine
+from towpath.executor.steps import Blocking, Pace, Suspending, keep, replay, value_of
+from towpath.executor.waiting import wait_for_end, wait_without_slot
+from towpath.insights import workflows as insights
+from towpath.insights.workflows import WorkflowInfo
+from towpath.store import workflows
+from towpath.store.session import run_blocking
+from towpath.store.steps import NewStep, RecordedStep
+from towpath.store.workflows import EndedWorkflow
+
+T_co = TypeVar("T_co", covariant=True)
+
+GET_RESULT = "towpath.get_result"
+
+
+class _Started:
+    """What both kinds of handle know."""
+
+    def __init__(
+        self, engine: Callable[[], Engine], workflow_id: WorkflowId, seq: Seq | None = None
+    ) -> None:
+        self._engine = engine
+        self._workflow_id = workflow_id
+        generated = parse_generated_id(workflow_id)
+        self._seq = generated.seq if generated is not None else seq
+
+    @property
+    def workflow_id(self) -> str:
+        """The workflow's id."""
+        return self._workflow_id
+
+    def get_workflow_id(self) -> str:
+        """Return the workflow's id."""
+        return self._workflow_id
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._workflow_id!r})"
+
+    async def _ended(self, timeout_seconds: float | None) -> EndedWorkflow:
+        """Wait for the end; runs on the library's loop."""
+        engine = self._engine()
+        if self._seq is None:
+            located = await engine.persist(
+                lambda session: workflows.locate(session, engine.statements, self._workflow_id)
+            )
+            self._seq = located.seq
+        return await wait_for_end(engine, self._seq, self._workflow_id, timeout_seconds)
+
+    async def _recorded_result(
+        self, execution: Execution, timeout_seconds: float | None, pace: Pace
+    ) -> Any:
+        """Wait in a workflow: without its slot, and with the result recorded at its position."""
+        engine = self._engine()
+        position = take_position()
+        recorded = replay(execution, position, GET_RESULT)
+        if recorded is None:
+            execution.check()
+            output, failure = await self._wait_in_workflow(execution, timeout_seconds, pace)
+            step = NewStep(
+                execution.seq,
+                execution.attempt,
+                position,
+                GET_RESULT,
+                output,
+                failure,
+                timedelta(0),
+            )
+            await keep(engine, execution, step, pace)
+            recorded = RecordedStep(position, GET_RESULT, output, failure, None)
+        return value_of(engine, recorded)
+
+    async def _wait_in_workflow(
+        self, execution: Execution, timeout_seconds: float | None, pace: Pace
+    ) -> tuple[str | None, str | None]:
+        engine = self._engine()
+        waiting = engine.io.submit(wait_without_slot(execution, self._ended(timeout_seconds)))
+        try:
+            ended = await pace.until(waiting)
+        except ResultTimeoutError as error:
+            return None, encode_failure(error)
+        if ended.status is WorkflowStatus.SUCCESS:
+            return ended.output, None
+        if ended.status is WorkflowStatus.ERROR:
+            return None, ended.output
+        return None, encode_failure(_ending_error(self._workflow_id, ended.status))
+
+    def _value(self, ended: EndedWorkflow) -> Any:
+        """Return what the workflow returned, or raise what it ended with."""
+        if ended.status is WorkflowStatus.SUCCESS:
+            return self._engine().codec.decode(ended.output or "null")
+        if ended.status is WorkflowStatus.ERROR and ended.output is not None:
+            raise decode_failure(ended.output)
+        raise _ending_error(self._workflow_id, ended.status)
+
+
+def _ending_error(workflow_id: str, status: WorkflowStatus) -> Exception:
+    if status is WorkflowStatus.CANCELLED:
+        return WorkflowCancelledError(workflow_id=workflow_id)
+    return MaxRecoveryAttemptsExceededError(workflow_id=workflow_id)
+
+
+class WorkflowHandle(_Started, Generic[T_co]):
+    """A started workflow, for code that blocks."""
+
+    def get_result(self, timeout: float | None = None) -> T_co:
+        """Wait for the workflow and return what it returned.
+
+        In a workflow the result is recorded, and the workflow's slot is free while it waits.
+
+        Args:
+            timeout: Seconds to wait; None waits as long as it takes.
+
+        Raises:
+            ResultTimeoutError: it has not ended in time; it goes on.
+            WorkflowCancelledError: it was cancelled.
+            MaxRecoveryAttemptsExceededError: it was given up.
+            WorkflowNotFoundError: there is none of this id.
+            Exception: what the workflow raised.
+        """
+        refuse_blocking("get_result", "(await queue.enqueue_async(...)).get_result()")
+        execution = running_in_workflow()
+        if execution is not None:
+            return run_blocking(self._recorded_result(execution, timeout, Blocking()))  # type: ignore[no-any-return]
+        return self._value(self._engine().io.submit(self._ended(timeout)).result())  # type: ignore[no-any-return]
+
+    def get_status(self) -> WorkflowInfo:
+        """Return where the workflow stands; `.status` prints `ENQUEUED`, `PENDING`, `SUCCESS`, ...
+
+        Raises:
+            WorkflowNotFoundError: there is none of this id.
+        """
+        refuse_blocking("get_status", "(await queue.enqueue_async(...)).get_status()")
+        engine = self._engine()
+        return engine.run(
+            lambda session: insights.get(
+                session, engine.statements, engine.codec, self._workflow_id
+            )
+        )
+
+
+class WorkflowHandleAsync(_Started, Generic[T_co]):
+    """A started workflow, for async code; it may be awaited from any loop."""
+
+    async def get_result(self, timeout: float | None = None) -> T_co:  # noqa: ASYNC109 - as the blocking face has it
+        """As `WorkflowHandle.get_result`."""
+        execution = running_in_workflow()
+        if execution is not None:
+            return await self._recorded_result(execution, timeout, Suspending())  # type: ignore[no-any-return]
+        ended = await asyncio.wrap_future(self._engine().io.submit(self._ended(timeout)))
+        return self._value(ended)  # type: ignore[no-any-return]
+
+    async def get_status(self) -> WorkflowInfo:
+        """As `WorkflowHandle.get_status`."""
+        engine = self._engine()
+        return await engine.run_async(
+            lambda session: insights.get(
+                session, engine.statements, engine.codec, self._workflow_id
+            )
+        )

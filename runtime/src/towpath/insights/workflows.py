@@ -1,0 +1,136 @@
+"""Where workflows stand, as values that people and programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from towpath.codec import Codec, ValueNotDecodableError, decode_failure
+from towpath.domain.ids import INTERNAL_QUEUE
+from towpath.domain.status import WorkflowStatus
+from towpath.store import queues, workflows
+from towpath.store.session import Session
+from towpath.store.statements import Statements
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowInfo:
+    """A workflow at one moment.
+
+    Attributes:
+        status: A str that prints `ENQUEUED`, `PENDING`, `SUCCESS`, ...
+        args: The positional arguments.
+        kwargs: The keyword arguments.
+        result: What it returned; None until it has.
+        error: What it raised, as `Type: message`; None unless its status is ERROR.
+        attempt: How often it was handed to a worker; 0 before the first time.
+        worker: The worker that runs it now.
+    """
+
+    workflow_id: str
+    name: str
+    queue_name: str
+    status: WorkflowStatus
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+    result: Any
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    attempt: int
+    worker: str | None
+
+
+async def get(
+    session: Session, statements: Statements, codec: Codec, workflow_id: str
+) -> WorkflowInfo:
+    """Return where a workflow stands.
+
+    Raises:
+        WorkflowNotFoundError: there is none of that id.
+    """
+    return _info(codec, await workflows.get(session, statements, workflow_id))
+
+
+async def list_workflows(
+    session: Session,
+    statements: Statements,
+    codec: Codec,
+    *,
+    queue: str | None = None,
+    name: str | None = None,
+    status: WorkflowStatus | None = None,
+    limit: int = 100,
+) -> list[WorkflowInfo]:
+    """Return workflows, newest first."""
+    rows = await workflows.list_workflows(
+        session, statements, queue=queue, name=name, status=status, limit=limit
+    )
+    return [_info(codec, row) for row in rows]
+
+
+async def why_it_waits(session: Session, statements: Statements, info: WorkflowInfo) -> str | None:
+    """Say in one sentence why an enqueued workflow has not begun; None where it does not wait."""
+    if info.status is not WorkflowStatus.ENQUEUED:
+        return None
+    workers, knowing = await queues.serving(
+        session, statements, queue=info.queue_name, name=info.name
+    )
+    if workers == 0:
+        served = (
+            "direct calls" if info.queue_name == INTERNAL_QUEUE else f"queue {info.queue_name!r}"
+        )
+        return f"no live worker serves {served}"
+    if knowing == 0:
+        return (
+            f"none of the {workers} live workers of queue {info.queue_name!r} has registered "
+            f"a workflow named {info.name!r}"
+        )
+    rows = await queues.list_queues(session, statements, queue=info.queue_name)
+    if rows and rows[0].settings.concurrency is not None:
+        row = rows[0]
+        if row.running >= rows[0].settings.concurrency:
+            return f"concurrency: {row.running} of {row.settings.concurrency} places are taken"
+    return "it is in line for a free slot"
+
+
+def _info(codec: Codec, row: workflows.WorkflowRow) -> WorkflowInfo:
+    args, kwargs = _input(codec, row)
+    result, error = _ending(codec, row)
+    return WorkflowInfo(
+        workflow_id=row.workflow_id,
+        name=row.name,
+        queue_name=row.queue,
+        status=row.status,
+        args=args,
+        kwargs=kwargs,
+        result=result,
+        error=error,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        attempt=row.attempt,
+        worker=row.worker,
+    )
+
+
+def _input(codec: Codec, row: workflows.WorkflowRow) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        return codec.decode_input(row.input)
+    except ValueNotDecodableError:
+        return [row.input], {}
+
+
+def _ending(codec: Codec, row: workflows.WorkflowRow) -> tuple[Any, str | None]:
+    if row.output is None:
+        return None, None
+    if row.status is WorkflowStatus.ERROR:
+        error = decode_failure(row.output)
+        return None, f"{type(error).__name__}: {error}"
+    try:
+        return codec.decode(row.output), None
+    except ValueNotDecodableError:
+        return row.output, None
