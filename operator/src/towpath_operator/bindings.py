@@ -7,6 +7,7 @@ and with the operator gone a namespace would hang (docs/decisions/0004-kopf-for-
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,8 @@ OUR_KINDS: Final = (QUEUE, WORKER_POOL, QUEUE_DATABASE)
 LOGIN_LIVES: Final = timedelta(minutes=10)
 """A pod's token is replaced on disk well before it runs out; it is read again this often."""
 
-SERVER_TIMEOUT: Final = 290.0
-CLIENT_TIMEOUT: Final = 600.0
+SERVER_TIMEOUT: Final = 290  # an int: kopf puts it into the URL as it is
+CLIENT_TIMEOUT: Final = 600
 
 
 class Listener(Protocol):
@@ -120,7 +121,8 @@ class Watch:
     def __init__(self, listener: Listener, login: Callable[[], Login]) -> None:
         self._listener = listener
         self._login = login
-        self._stop = threading.Event()
+        self._stop: Callable[[], object] = lambda: None
+        self._stopped = False
         self._ready = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kopf")
 
@@ -137,19 +139,27 @@ class Watch:
 
     def stop(self) -> None:
         """Have `run` return soon."""
-        self._stop.set()
+        self._stopped = True
+        with contextlib.suppress(RuntimeError):  # kopf's loop has ended by itself
+            self._stop()
         self._thread.shutdown(wait=False)
 
     def _run(self, registry: kopf.OperatorRegistry) -> None:
-        asyncio.run(
-            kopf.operator(
-                registry=registry,
-                settings=kopf_settings(),
-                clusterwide=True,
-                standalone=True,
-                stop_flag=self._stop,
-                ready_flag=self._ready,
-            )
+        asyncio.run(self._watch(registry))
+
+    async def _watch(self, registry: kopf.OperatorRegistry) -> None:
+        # An event of this loop: for a threading.Event kopf parks a thread that outlives its own end.
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        if self._stopped:
+            return
+        await kopf.operator(
+            registry=registry,
+            settings=kopf_settings(),
+            clusterwide=True,
+            standalone=True,
+            stop_flag=stop,
+            ready_flag=self._ready,
         )
 
 

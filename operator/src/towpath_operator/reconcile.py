@@ -11,7 +11,7 @@ from towpath_operator.model.errors import ManifestError
 from towpath_operator.model.queue import Queue
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.observe import observe_queue, observe_queue_database, observe_worker_pool
-from towpath_operator.plan.actions import Plan
+from towpath_operator.plan.actions import Failure, Plan
 from towpath_operator.plan.database import plan_queue_database
 from towpath_operator.plan.observed import Declared
 from towpath_operator.plan.queue import plan_queue
@@ -43,13 +43,28 @@ async def _reconcile(subject: Subject, services: Services) -> Again:
     except ManifestError as error:
         await write_status(invalid(manifest, error, services.clock()), manifest, subject, services)
         return Again()
-    plan = await make_plan(declared, services)
-    failure = await run_actions(plan, subject, services)
+    plan, failure = await _carry_out(declared, subject, services)
     if failure is not None:
         plan = failed(declared, plan, failure, services.clock())
     await write_status(plan, manifest, subject, services)
     after = None if plan.requeue_after is None else plan.requeue_after.total_seconds()
     return Again(after=after, retry=failure is not None)
+
+
+async def _carry_out(
+    declared: Declared, subject: Subject, services: Services
+) -> tuple[Plan, Failure | None]:
+    """Plan and execute; a bug is a failure like others, so that the object's status tells of it."""
+    plan = Plan(status=dict(declared.status))
+    try:
+        plan = await make_plan(declared, services)
+        return plan, await run_actions(plan, subject, services)
+    except ClusterError:
+        raise
+    except Exception as error:
+        logger.exception("reconcile failed", extra={"object": str(subject)})
+        message = f"the operator failed ({type(error).__name__}); its log has the rest"
+        return plan, Failure(reason=None, message=message)
 
 
 async def make_plan(declared: Declared, services: Services) -> Plan:
