@@ -11,7 +11,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.access import Cluster
@@ -28,11 +29,34 @@ from tests.cluster.project import build_shop, build_towpath
 INTERRUPTED = 130
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for: which node, and arguments to pass on."""
+
+    slot: int | None
+    rest: list[str]
+
+    def running_slot(self) -> int:
+        """Return the number of the node that is meant."""
+        running = running_slots()
+        if self.slot is not None and self.slot in running:
+            return self.slot
+        if self.slot is not None or not running:
+            raise ClusterError("node", "it does not run; start one by `python -m tests.cluster up`")
+        if len(running) > 1:
+            raise ClusterError("node", f"several run; name one by --slot, of {running}")
+        return running[0]
+
+    def node(self) -> Cluster:
+        """Return the handle of the node that is meant."""
+        return running_node(self.running_slot())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; an error names the part that failed and ends with exit code 1."""
-    options, rest = _parser().parse_known_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        return int(COMMANDS[options.command](rest))
+        return COMMANDS[options.command](Request(options.slot, options.rest))
     except ClusterError as error:
         say(str(error))
         return 1
@@ -40,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def up(_rest: list[str]) -> int:
+def up(_request: Request) -> int:
     """Run a cluster until Ctrl-C, SIGTERM, or the end of the parent."""
     parent = os.pidfd_open(os.getppid())
     told, telling = os.pipe()
@@ -56,16 +80,16 @@ def up(_rest: list[str]) -> int:
     return 0
 
 
-def down(_rest: list[str]) -> int:
+def down(request: Request) -> int:
     """End the node that runs, and return when it has ended."""
-    slot = _running_slot()
+    slot = request.running_slot()
     starter = int((slot_folder(slot) / "starter").read_text())
     os.kill(starter, signal.SIGTERM)
     wait_until(lambda: slot not in running_slots(), part="node", what="its end")
     return 0
 
 
-def build(_rest: list[str]) -> int:
+def build(_request: Request) -> int:
     """Fill the cache: programs and base images."""
     install_packages()
     build_pause(build_binaries().pause)
@@ -74,35 +98,41 @@ def build(_rest: list[str]) -> int:
     return 0
 
 
-def image(_rest: list[str]) -> int:
+def image(request: Request) -> int:
     """Build the project's images and load them into the node that runs."""
-    running = running_node(_running_slot())
+    running = request.node()
     towpath = build_towpath(running)
     sys.stdout.write(json.dumps({"towpath": towpath, "shop": build_shop(running, towpath)}) + "\n")
     return 0
 
 
-def postgres(_rest: list[str]) -> int:
+def postgres(request: Request) -> int:
     """Start Postgres in the node that runs; print its URI for pods and for this machine."""
-    access = running_node(_running_slot()).postgres()
+    access = request.node().postgres()
     sys.stdout.write(json.dumps({"pods": access.uri_for_pods(), "host": access.uri()}) + "\n")
     return 0
 
 
-def kubectl(rest: list[str]) -> int:
+def kubectl(request: Request) -> int:
     """Run kubectl on the node that runs."""
-    running = running_node(_running_slot())
-    return _pass_on(running, running.kubectl_path, rest)
+    running = request.node()
+    return _pass_on(running, running.kubectl_path, request.rest)
 
 
-def helm(rest: list[str]) -> int:
+def helm(request: Request) -> int:
     """Run helm on the node that runs."""
-    running = running_node(_running_slot())
-    return _pass_on(running, running.helm_path, rest)
+    running = request.node()
+    return _pass_on(running, running.helm_path, request.rest)
 
 
-COMMANDS = {
-    function.__name__: function for function in (up, down, build, image, postgres, kubectl, helm)
+COMMANDS: dict[str, Callable[[Request], int]] = {
+    "up": up,
+    "down": down,
+    "build": build,
+    "image": image,
+    "postgres": postgres,
+    "kubectl": kubectl,
+    "helm": helm,
 }
 
 
@@ -111,21 +141,16 @@ def _pass_on(running: Cluster, program: Path, rest: list[str]) -> int:
     return subprocess.run([program, *rest], env=environment, check=False).returncode
 
 
-def _running_slot() -> int:
-    running = running_slots()
-    if not running:
-        raise ClusterError("node", "none runs; start one by `python -m tests.cluster up`")
-    return running[-1]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.cluster",
         description="A real Kubernetes cluster for tests and the demo.",
-        add_help=len(sys.argv) <= 2 or sys.argv[1] not in COMMANDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"{name:10}{command.__doc__}" for name, command in COMMANDS.items()),
     )
-    listed = "; ".join(f"{name}: {function.__doc__}" for name, function in COMMANDS.items())
-    parser.add_argument("command", choices=COMMANDS, help=listed)
+    parser.add_argument("--slot", type=int, help="which node, where several run")
+    parser.add_argument("command", choices=COMMANDS, metavar="command")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="arguments of kubectl and helm")
     return parser
 
 

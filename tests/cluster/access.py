@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
-from tests.cluster.postgres import PostgresAccess, start_postgres
+from tests.cluster.postgres import NAMESPACE, SERVICE, PostgresAccess, manifest
 
 
 class Images(Protocol):
@@ -49,9 +49,22 @@ class Cluster:
         """Run helm on this cluster and return its stdout."""
         return self._run("helm", self.helm_path, arguments, stdin, seconds)
 
-    def apply(self, manifest: str, *, namespace: str = "default") -> str:
-        """Apply a manifest that is given as text."""
-        return self.kubectl("apply", "--namespace", namespace, "--filename", "-", stdin=manifest)
+    def apply(self, text: str, *, namespace: str | None = None) -> str:
+        """Apply a manifest that is given as text; a namespace must be that of all its objects."""
+        where = [f"--namespace={namespace}"] if namespace else []
+        return self.kubectl("apply", *where, "--filename=-", stdin=text)
+
+    def wait_available(
+        self, deployment: str, *, namespace: str = "default", seconds: float = 120
+    ) -> None:
+        """Return when a Deployment is rolled out; past the deadline say what its pods say."""
+        where = f"--namespace={namespace}"
+        status = ["rollout", "status", f"deployment/{deployment}", where]
+        try:
+            self.kubectl(*status, f"--timeout={seconds:.0f}s", seconds=seconds + 20)
+        except ClusterError as error:
+            part = f"deployment/{deployment}"
+            raise ClusterError(part, error.log, self._describe(namespace)) from error
 
     def build_image(
         self,
@@ -73,7 +86,8 @@ class Cluster:
     def postgres(self) -> PostgresAccess:
         """Return a Postgres that pods and this process reach, started at the first call."""
         if self._postgres is None:
-            start_postgres(self.kubectl, self.images.postgres())
+            self.apply(manifest(self.images.postgres()))
+            self.wait_available(SERVICE, namespace=NAMESPACE)
             self._postgres = PostgresAccess.reached_by(self.reach)
         return self._postgres
 
@@ -82,6 +96,15 @@ class Cluster:
         folders = dict.fromkeys([str(self.kubectl_path.parent), str(self.helm_path.parent)])
         path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
         return {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    def _describe(self, namespace: str) -> str:
+        """Collect what tells a person why pods of a namespace do not work."""
+        where = f"--namespace={namespace}"
+        texts = [self.kubectl("get", "pods", where, "--output=wide")]
+        texts.append(self.kubectl("get", "events", where, "--sort-by=.lastTimestamp"))
+        for pod in self.kubectl("get", "pods", where, "--output=name").split():
+            texts += [f"{pod}:", self.kubectl("logs", where, pod, "--all-containers", "--tail=10")]
+        return "\n".join(texts)
 
     def _run(
         self,

@@ -18,8 +18,6 @@ PASSWORD = "towpath"  # noqa: S105
 LABELS = {"app": SERVICE}
 DATA = "/var/lib/postgresql/data"
 
-Kubectl = Callable[..., str]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresAccess:
@@ -46,18 +44,9 @@ class PostgresAccess:
         return _uri(self.host, self.port, database)
 
 
-def start_postgres(kubectl: Kubectl, image: str) -> None:
-    """Apply the Deployment and return when the server accepts connections."""
-    manifest = {"apiVersion": "v1", "kind": "List", "items": _objects(image)}
-    kubectl("apply", "--filename", "-", stdin=json.dumps(manifest))
-    kubectl(
-        "rollout",
-        "status",
-        f"deployment/{SERVICE}",
-        f"--namespace={NAMESPACE}",
-        "--timeout=170s",
-        seconds=180,
-    )
+def manifest(image: str) -> str:
+    """Return the objects of the server as one manifest."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": _objects(image)})
 
 
 def _uri(host: str, port: int, database: str) -> str:

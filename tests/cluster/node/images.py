@@ -17,7 +17,7 @@ class NodeImages:
     """Builds with buildah and imports into containerd, which is reached by way of pid 1."""
 
     pid: int
-    _loaded: set[str] = field(default_factory=set)
+    _loaded: dict[str, str] = field(default_factory=dict)
 
     def build(
         self, name: str, *, dockerfile: Path, context: Path, arguments: Mapping[str, str]
@@ -25,17 +25,18 @@ class NodeImages:
         """Build an image, load it, and return its full name."""
         tag = full_name(name)
         named = {"PYTHON_IMAGE": buildah.python_base(), **arguments}
-        buildah.build(tag, dockerfile=dockerfile, context=context, arguments=named)
-        self._loaded.discard(tag)
-        return self._load(tag)
+        image = buildah.build(tag, dockerfile=dockerfile, context=context, arguments=named)
+        return self._load(image, tag)
 
     def python(self) -> str:
         """Load the base image of Python programs."""
-        return self._load(buildah.python_base())
+        tag = buildah.python_base()
+        return self._load(tag, tag)
 
     def postgres(self) -> str:
         """Load the image of a Postgres server."""
-        return self._load(buildah.postgres_image())
+        tag = buildah.postgres_image()
+        return self._load(tag, tag)
 
     def load_archive(self, archive: Path) -> None:
         """Import an archive with its names."""
@@ -43,17 +44,18 @@ class NodeImages:
         ctr = ["ctr", f"--address={CONTAINERD_SOCKET}", "--namespace=k8s.io"]
         run("containerd", [*inside, *ctr, "images", "import", archive], seconds=300)
 
-    def _load(self, tag: str) -> str:
-        if tag in self._loaded:
+    def _load(self, image: str, tag: str) -> str:
+        """Load an image, given by id or by a tag that never moves, unless this handle has."""
+        if self._loaded.get(tag) == image:
             return tag
         archive = cache_folder() / "archives" / f"{digest([], tag, str(self.pid))}.tar"
         with reported(f"loading {tag} into the node"):
             try:
-                buildah.save(tag, archive)
+                buildah.save(image, tag, archive)
                 self.load_archive(archive)
             finally:
                 archive.unlink(missing_ok=True)
-        self._loaded.add(tag)
+        self._loaded[tag] = image
         return tag
 
 
@@ -72,6 +74,6 @@ def build_pause(program: Path) -> Path:
     if not archive.exists():
         dockerfile = program.parent / "pause.Dockerfile"
         dockerfile.write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n')
-        buildah.build(PAUSE_IMAGE, dockerfile=dockerfile, context=program.parent)
-        buildah.save(PAUSE_IMAGE, archive)
+        image = buildah.build(PAUSE_IMAGE, dockerfile=dockerfile, context=program.parent)
+        buildah.save(image, PAUSE_IMAGE, archive)
     return archive

@@ -28,6 +28,9 @@ from tests.cluster.node.parts import Part, stages
 
 POLL_SECONDS = 0.05
 PART_SECONDS = 90
+# Some paths are fixed in the parts: the kubelet's sockets, the lock of the pod network. They write
+# to a layer in memory over these folders of the host.
+SHIELDED = ("/etc", "/usr/libexec", "/var/lib")
 # The kubelet sets these for the whole machine. It writes to copies.
 MACHINE_SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 
@@ -80,10 +83,27 @@ class Node:
         _mount("--make-rshared", "/")
         for folder in ("/run", "/var/log"):
             _mount("-t", "tmpfs", "tmpfs", folder)
+        self._shield_folders()
         self._shield_sysctls()
         make_cgroups(self.layout.name)
         socket.sethostname(self.layout.name)
         self._join_network()
+
+    def _shield_folders(self) -> None:
+        cache = Path("/run/cache")
+        cache.mkdir()
+        _mount("--bind", str(self.layout.cache), str(cache))
+        for folder in SHIELDED:
+            layer = Path("/run/layers") / folder.removeprefix("/")
+            upper, work = layer / "upper", layer / "work"
+            for part in (upper, work):
+                part.mkdir(parents=True)
+            _mount(
+                *("-t", "overlay", "-o", f"lowerdir={folder},upperdir={upper},workdir={work}"),
+                *("overlay", folder),
+            )
+        # The cache itself may lie below one of them, and containerd's layers need the real one.
+        _mount("--bind", str(cache), str(self.layout.cache))
 
     def _shield_sysctls(self) -> None:
         for name in MACHINE_SYSCTLS:

@@ -24,8 +24,13 @@ class Layout:
 
     slot: int
     network: str  # the first three numbers of its /24, as in "172.30.0"
-    folder: Path
+    cache: Path
     binaries: Path
+
+    @property
+    def folder(self) -> Path:
+        """The node's own folder; its files are removed when the slot is next used."""
+        return self.cache / "nodes" / self.name
 
     @property
     def name(self) -> str:
@@ -92,7 +97,7 @@ class Layout:
         return cls(
             slot=values["slot"],
             network=values["network"],
-            folder=Path(values["folder"]),
+            cache=Path(values["cache"]),
             binaries=Path(values["binaries"]),
         )
 

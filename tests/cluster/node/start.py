@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.cluster.access import Cluster
 from tests.cluster.binaries import Binaries, build_binaries
-from tests.cluster.cache import ROOT, SOURCES, locked
+from tests.cluster.cache import ROOT, SOURCES, cache_folder, locked
 from tests.cluster.commands import reported, run, wait_until
 from tests.cluster.errors import ClusterError, read_log
 from tests.cluster.node.certificates import write_certificates
@@ -72,7 +72,7 @@ def _lay_out(slot: Slot, binaries: Binaries) -> Layout:
     layout = Layout(
         slot=slot.number,
         network=network_of(slot.number),
-        folder=slot_folder(slot.number),
+        cache=cache_folder(),
         binaries=binaries.folder,
     )
     layout.folder.mkdir(parents=True)
