@@ -47,7 +47,7 @@ class Worker:
         self._stopped = asyncio.Event()
         self._worker_id: WorkerId | None = None
         self._written: workers.WorkerIdentity | None = None
-        self._failure: TowpathError | None = None
+        self._failure: Exception | None = None
         self._dispatcher: Dispatcher
         self._runner: WorkflowRunner
         self._serving: concurrent.futures.Future[None] | None = None
@@ -79,7 +79,7 @@ class Worker:
         return True
 
     @property
-    def failure(self) -> TowpathError | None:
+    def failure(self) -> Exception | None:
         """What ended the worker for good, if something did."""
         return self._failure
 
@@ -140,7 +140,10 @@ class Worker:
                     await back_off.pause()
         except TowpathError as error:
             self._failure = error
-            logger.exception("worker cannot serve", extra={"reason": str(error)})
+            logger.error("worker cannot serve", extra={"reason": str(error)})  # noqa: TRY400 - the reason says it
+        except Exception as error:
+            self._failure = error
+            logger.exception("worker failed")
         finally:
             self._stopped.set()
 

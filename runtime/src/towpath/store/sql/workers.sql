@@ -54,7 +54,7 @@ RETURNING id, name
 
 -- name: end_own_lease
 -- A worker that stops: its row goes by the same way as a dead one's.
-UPDATE {schema}.worker SET ended_at = clock_timestamp() WHERE id = %(worker)s::bigint RETURNING id
+UPDATE {schema}.worker SET ended_at = clock_timestamp() WHERE id = %(worker)s::bigint RETURNING id, name
 
 -- name: give_back
 -- What the ended workers ran goes back to its old place in the line, or is given up.
