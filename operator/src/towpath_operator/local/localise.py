@@ -108,7 +108,9 @@ def _pools_for_unserved(manifests: Manifests, app: str) -> Objects:
             unserved[key.namespace, reference].append(key.name)
     objects: Objects = {}
     for (namespace, reference), names in sorted(unserved.items()):
-        taken = {key.name for _, key in (*manifests.objects, *objects) if key.namespace == namespace}
+        taken = {
+            key.name for _, key in (*manifests.objects, *objects) if key.namespace == namespace
+        }
         key = ObjectKey(namespace, next(name for name in _pool_names() if name not in taken))
         spec = {
             "application": app,

@@ -13,8 +13,14 @@ import yaml
 
 from towpath_operator.model.errors import ManifestError
 from towpath_operator.model.parse import PARSERS, any_manifest, check_update
-from towpath_operator.ports.cluster import Kind, Manifest, ObjectKey
-from towpath_operator.ports.cluster import QUEUE, QUEUE_DATABASE, WORKER_POOL
+from towpath_operator.ports.cluster import (
+    QUEUE,
+    QUEUE_DATABASE,
+    WORKER_POOL,
+    Kind,
+    Manifest,
+    ObjectKey,
+)
 
 STDIN: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
