@@ -1,23 +1,20 @@
 -- name: enqueue
 -- One workflow into a queue that exists; no row back: no such queue, or the chosen id is taken.
-WITH accepting AS (
-    SELECT q.name FROM {schema}.queue q WHERE q.name = %(queue)s
-), written AS (
+WITH written AS (
     INSERT INTO {schema}.workflow (id, secret, queue, name, codec, input, created_at)
-    SELECT %(id)s::text, %(secret)s::bigint, a.name, %(name)s, %(codec)s, %(input)s, {schema}.clock()
-    FROM accepting a
+    SELECT %(id)s::text, %(secret)s::bigint, q.name, %(name)s, %(codec)s, %(input)s, {schema}.clock()
+    FROM {schema}.queue q
+    WHERE q.name = %(queue)s
     ON CONFLICT (id) WHERE id IS NOT NULL DO NOTHING
     RETURNING seq, queue, name, version
 ), lined_up AS (
     INSERT INTO {schema}.ready (queue, name, version, rank, line, seq)
     SELECT w.queue, w.name, w.version, 0, w.seq, w.seq FROM written w
-), called AS (
-    SELECT pg_notify(%(channel)s, w.queue)
-    FROM written w
-    WHERE %(always_notify)s::boolean
-       OR EXISTS (SELECT FROM {schema}.sleeper s WHERE s.queue = w.queue)
 )
-SELECT w.seq, (SELECT count(*) FROM called) FROM written w
+SELECT w.seq, CASE
+    WHEN %(always_notify)s::boolean OR EXISTS (SELECT FROM {schema}.sleeper s WHERE s.queue = w.queue)
+    THEN pg_notify(%(channel)s, w.queue)::text END
+FROM written w
 
 -- name: enqueue_child
 -- The same from within a workflow: the child and the parent's step record are one transaction. No
@@ -28,13 +25,12 @@ WITH parent AS (
       AND NOT EXISTS (
         SELECT FROM {schema}.step s WHERE s.seq = %(parent)s::bigint AND s.position = %(position)s)
     FOR KEY SHARE
-), accepting AS (
-    SELECT q.name, p.seq AS parent FROM {schema}.queue q, parent p WHERE q.name = %(queue)s
 ), written AS (
     INSERT INTO {schema}.workflow (id, secret, queue, name, codec, input, parent, created_at)
-    SELECT %(id)s::text, %(secret)s::bigint, a.name, %(name)s, %(codec)s, %(input)s, a.parent,
+    SELECT %(id)s::text, %(secret)s::bigint, q.name, %(name)s, %(codec)s, %(input)s, p.seq,
         {schema}.clock()
-    FROM accepting a
+    FROM {schema}.queue q, parent p
+    WHERE q.name = %(queue)s
     ON CONFLICT (id) WHERE id IS NOT NULL DO NOTHING
     RETURNING seq, queue, name, version
 ), lined_up AS (
@@ -46,12 +42,11 @@ WITH parent AS (
         to_json(coalesce(%(id)s::text, concat('wf-', w.seq, '-', lpad(to_hex(%(secret)s::bigint), 16, '0'))))::text,
         w.seq, {schema}.clock(), {schema}.clock()
     FROM written w, parent p
-), called AS (
-    SELECT pg_notify(%(channel)s, w.queue)
-    FROM written w
-    WHERE EXISTS (SELECT FROM {schema}.sleeper s WHERE s.queue = w.queue)
 )
-SELECT w.seq, (SELECT count(*) FROM called) FROM written w
+SELECT w.seq, CASE
+    WHEN EXISTS (SELECT FROM {schema}.sleeper s WHERE s.queue = w.queue)
+    THEN pg_notify(%(channel)s, w.queue)::text END
+FROM written w
 
 -- name: find_chosen_id
 SELECT w.seq, w.secret, w.queue, w.name FROM {schema}.workflow w WHERE w.id = %(id)s
