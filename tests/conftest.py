@@ -1,5 +1,5 @@
-"""What every test may use: the real Postgres, the real cluster."""
+"""What every test may use: the real Postgres, an App on it, the real cluster."""
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fixtures.postgres"]
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.apps"]
