@@ -6,19 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-
 from tests.unit.operator.corpus import BadManifest, bad_manifests, good_manifests
+
 from towpath_operator.model.errors import ManifestError
 from towpath_operator.model.parse import PARSERS, check_update
 
 
 @pytest.mark.parametrize("bad", bad_manifests(), ids=lambda bad: bad.name)
 def test_a_bad_manifest_is_refused_at_the_field_that_is_wrong(bad: BadManifest) -> None:
-    parse = PARSERS[bad.manifest["kind"]]
     with pytest.raises(ManifestError) as refusal:
-        new = parse(bad.manifest)
-        if bad.old is not None:
-            check_update(parse(bad.old), new)
+        _admit(bad)
     assert refusal.value.field == bad.field
     assert bad.field in str(refusal.value)
     assert "Try: kubectl explain" in str(refusal.value)
@@ -59,3 +56,10 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ManifestError) as refusal:
         PARSERS["WorkerPool"](pool)
     assert [problem.field for problem in refusal.value.problems] == ["apiVersion", "spec.slots"]
+
+
+def _admit(bad: BadManifest) -> None:
+    parse = PARSERS[bad.manifest["kind"]]
+    new = parse(bad.manifest)
+    if bad.old is not None:
+        check_update(parse(bad.old), new)

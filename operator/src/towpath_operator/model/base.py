@@ -16,12 +16,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     GetJsonSchemaHandler,
-    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema
 
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -70,22 +68,12 @@ class Model(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_means_default(cls, data: Any) -> Any:
-        """Drop a null where the field has a default, as the API server does."""
+    def _null_means_absent(cls, data: Any) -> Any:
+        """Take a null for a field that is left out, as the API server does."""
         if not isinstance(data, Mapping):
             return data
-        defaulted = {
-            info.alias or name for name, info in cls.model_fields.items() if has_default(info)
-        }
-        return {k: v for k, v in data.items() if v is not None or k not in defaulted}
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _null_is_no_value(cls, value: Any) -> Any:
-        """Refuse a null elsewhere, as the API server does; an absent field is left out."""
-        if value is None:
-            raise PydanticCustomError("null", "null is no value; leave the field out")
-        return value
+        optional = {info.alias for info in cls.model_fields.values() if not info.is_required()}
+        return {name: v for name, v in data.items() if v is not None or name not in optional}
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -104,14 +92,6 @@ class Model(BaseModel):
     def to_manifest(self) -> dict[str, Any]:
         """Write the object as it stands in a manifest: aliases, without what is None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def has_default(info: FieldInfo) -> bool:
-    """Tell whether the CRD gives the field a default: a value, or a part that has values."""
-    if info.is_required():
-        return False
-    default = info.get_default(call_default_factory=True)
-    return bool(default.to_manifest() if isinstance(default, Model) else default)
 
 
 def parse_duration(text: str) -> timedelta:

@@ -37,9 +37,9 @@ def _structural(node: Schema, definitions: Mapping[str, Schema]) -> Schema:
         result["enum"] = [node["const"]]
     default = node.get("default")
     if isinstance(default, dict):
-        # The API server fills an empty default's fields with their own defaults.
-        result |= {"default": {}} if any(v is not None for v in default.values()) else {}
-    elif default not in (None, []):
+        # Whole, since the API server tries the rules on a default before it fills it in.
+        default = {name: value for name, value in default.items() if value is not None}
+    if default not in (None, [], {}):
         result["default"] = default
     if node.get("type") == "integer":
         result.setdefault("format", "int32")

@@ -137,7 +137,7 @@ def _problem(model: type[Model], details: ErrorDetails) -> Problem:
         return Problem(field=field, reason="required, but not there")
     reason = re.sub(r"^\w+ should ", "must ", details["msg"])
     value = details["input"]
-    if isinstance(value, str | int | float) and details["type"] != "null":
+    if isinstance(value, str | int | float):
         reason = f"is {str(value)[:_SHOWN_LENGTH]!r}; {reason}" if value != "" else reason
     return Problem(field=field, reason=reason)
 

@@ -56,7 +56,13 @@ def _kind_section(kind: Kind, short_name: str, schema: Schema) -> list[str]:
 
 def _spec_row(path: str, node: Schema, *, needed: bool) -> str:
     default = node.get("default")
-    shown = "required" if needed else f"`{default}`" if default not in (None, {}) else ""
+    shown = (
+        "required"
+        if needed
+        else ""
+        if default is None or isinstance(default, dict)
+        else f"`{default}`"
+    )
     return f"| `{path}` | {node['type']} | {shown} | {_allowed(node)} | {node['description']} |"
 
 

@@ -78,7 +78,7 @@ def read_secret(database: QueueDatabase, secret: Manifest | None) -> DatabaseTar
             message=f"{place} has no value under key {reference.key}. Add the database's URI there.",
         )
     try:
-        uri = check_uri(base64.b64decode(encoded).decode())
+        uri = check_uri(base64.b64decode(encoded, validate=True).decode())
     except UriError as error:
         why = str(error)
     except (binascii.Error, UnicodeDecodeError):
