@@ -20,8 +20,7 @@ from tests.cluster.binaries import build_binaries
 from tests.cluster.commands import say, wait_until
 from tests.cluster.discovery import cluster
 from tests.cluster.errors import ClusterError
-from tests.cluster.node.buildah import postgres_image, python_base
-from tests.cluster.node.images import build_pause
+from tests.cluster.node.images import build_pause, keep_archives
 from tests.cluster.node.slots import running_slots, slot_folder
 from tests.cluster.node.start import install_packages, running_node
 from tests.cluster.project import build_shop, build_towpath
@@ -93,8 +92,7 @@ def build(_request: Request) -> int:
     """Fill the cache: programs and base images."""
     install_packages()
     build_pause(build_binaries().pause)
-    python_base()
-    postgres_image()
+    keep_archives()
     return 0
 
 

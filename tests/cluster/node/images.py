@@ -1,5 +1,6 @@
 """Brings images into the node's containerd."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from tests.cluster.cache import cache_folder, digest
 from tests.cluster.commands import reported, run
 from tests.cluster.node import buildah
+from tests.cluster.node.archives import write_without
 from tests.cluster.node.layout import CONTAINERD_SOCKET, PAUSE_IMAGE
 
 DEFAULT_REGISTRY = "docker.io/library"
@@ -30,32 +32,43 @@ class NodeImages:
 
     def python(self) -> str:
         """Load the base image of Python programs."""
-        tag = buildah.python_base()
-        return self._load(tag, tag)
+        return self._load_kept(buildah.python_base())
 
     def postgres(self) -> str:
         """Load the image of a Postgres server."""
-        tag = buildah.postgres_image()
-        return self._load(tag, tag)
+        return self._load_kept(buildah.postgres_image())
 
     def load_archive(self, archive: Path) -> None:
         """Import an archive with its names."""
+        self._ctr("images", "import", str(archive))
+
+    def _ctr(self, *arguments: str) -> str:
         inside = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--net", "--"]
         ctr = ["ctr", f"--address={CONTAINERD_SOCKET}", "--namespace=k8s.io"]
-        run("containerd", [*inside, *ctr, "images", "import", archive], seconds=300)
+        return run("containerd", [*inside, *ctr, *arguments], seconds=300)
 
     def _load(self, image: str, tag: str) -> str:
-        """Load an image, given by id or by a tag that never moves, unless this handle has."""
-        if self._loaded.get(tag) == image:
-            return tag
-        archive = cache_folder() / "archives" / f"{digest([], tag, str(self.pid))}.tar"
-        with reported(f"loading {tag} into the node"):
-            try:
-                buildah.save(image, tag, archive)
-                self.load_archive(archive)
-            finally:
-                archive.unlink(missing_ok=True)
-        self._loaded[tag] = image
+        """Load an image that was just built, given by its id, unless this handle has."""
+        if self._loaded.get(tag) != image:
+            whole, lacking = _archive(image), _archive(f"{image} lacking")
+            with reported(f"loading {tag} into the node"):
+                try:
+                    buildah.save(image, tag, whole)
+                    known = self._ctr("content", "ls", "--quiet").split()
+                    write_without(known, whole, lacking, tag)
+                    self.load_archive(lacking)
+                finally:
+                    whole.unlink(missing_ok=True)
+                    lacking.unlink(missing_ok=True)
+            self._loaded[tag] = image
+        return tag
+
+    def _load_kept(self, tag: str) -> str:
+        """Load an image whose tag tells its content, from an archive that is kept."""
+        if tag not in self._loaded:
+            with reported(f"loading {tag} into the node"):
+                self.load_archive(_kept_archive(tag))
+            self._loaded[tag] = tag
         return tag
 
 
@@ -76,4 +89,24 @@ def build_pause(program: Path) -> Path:
         dockerfile.write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n')
         image = buildah.build(PAUSE_IMAGE, dockerfile=dockerfile, context=program.parent)
         buildah.save(image, PAUSE_IMAGE, archive)
+    return archive
+
+
+def keep_archives() -> None:
+    """Make the base images and their archives, so that later starts only load them."""
+    for tag in (buildah.python_base(), buildah.postgres_image()):
+        _kept_archive(tag)
+
+
+def _archive(name: str) -> Path:
+    """Return a path for an image's archive; one a process, for two may save one image."""
+    return cache_folder() / "archives" / f"{digest([], name, str(os.getpid()))}.tar"
+
+
+def _kept_archive(tag: str) -> Path:
+    archive = cache_folder() / "archives" / f"kept-{digest([], tag)}.tar"
+    if not archive.exists():
+        draft = _archive(tag)
+        buildah.save(tag, tag, draft)
+        draft.replace(archive)
     return archive
