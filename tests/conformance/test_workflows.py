@@ -111,9 +111,7 @@ def test_set_workflow_id_serves_one_start(app: App) -> None:
     assert second.workflow_id.startswith("wf-")
 
 
-def test_a_workflow_that_raises_raises_the_same_from_its_handle(
-    app: App, launched: Launch
-) -> None:
+def test_a_workflow_that_raises_raises_the_same_from_its_handle(app: App, launched: Launch) -> None:
     """The class, the message and the fields come back; the status is ERROR."""
     queue = app.queue("orders")
 

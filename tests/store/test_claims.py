@@ -277,7 +277,9 @@ def test_a_dead_workers_workflows_return_to_their_place_and_its_writes_are_stale
 
 
 @pytest.mark.parametrize("progress", [False, True])
-def test_a_workflow_that_kills_its_workers_is_given_up(database_url: str, *, progress: bool) -> None:
+def test_a_workflow_that_kills_its_workers_is_given_up(
+    database_url: str, *, progress: bool
+) -> None:
     """With N = 1 it runs twice, unless each attempt records a step: progress begins the count anew."""
 
     async def body(session: AsyncSession) -> None:
@@ -295,7 +297,10 @@ def test_a_workflow_that_kills_its_workers_is_given_up(database_url: str, *, pro
                 )
                 await steps.record(session, SCHEMA, [step])
             await session.run(
-                (b"UPDATE towpath.worker SET lease_until = '-infinity' WHERE id = %(w)s", {"w": who})
+                (
+                    b"UPDATE towpath.worker SET lease_until = '-infinity' WHERE id = %(w)s",
+                    {"w": who},
+                )
             )
             await workers.end_dead_leases(session, SCHEMA, me=WorkerId(0))
         row = await workflows.get(session, SCHEMA, "poison")
