@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from tests.fixtures.apps import wait_until
 
 import towpath
-from tests.fixtures.apps import wait_until
 from towpath import App, SetWorkflowID, WorkflowStatus
 from towpath.errors import (
     ConfigurationError,
@@ -160,7 +160,7 @@ def test_bad_ends_are_errors_of_the_workflow_and_leave_the_worker_well(
         with pytest.raises(StepFailedError, match="SystemExit"):
             queue.enqueue(workflow).get_result(timeout=10)
     with pytest.raises(TypeError, match="argument"):
-        queue.enqueue(fine, 1, 2, 3).get_result(timeout=10)  # type: ignore[call-arg]
+        queue.enqueue(fine, 1, 2, 3).get_result(timeout=10)  # type: ignore[call-overload]
     assert queue.enqueue(fine).get_result(timeout=10) == 1
 
 
