@@ -9,33 +9,40 @@ queue = Queue("email")
 def send_email(address: str) -> str: ...
 
 handle = queue.enqueue(send_email, "a@example.org")
+
+A name is loaded when it is first used: the command line, which lives in this package, answers
+`--help` before psycopg would be imported.
 """
 
 from __future__ import annotations
 
-from towpath import errors
-from towpath.api.app import App
-from towpath.api.client import Client
-from towpath.api.current import Current, current
-from towpath.api.default import (
-    launch,
-    list_workflows,
-    retrieve_workflow,
-    retrieve_workflow_async,
-    shutdown,
-    start_workflow,
-    start_workflow_async,
-    step,
-    workflow,
-)
-from towpath.api.functions import Step, Workflow
-from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
-from towpath.api.queue import Queue
-from towpath.api.starting import SetWorkflowID
-from towpath.domain.retry import Backoff
-from towpath.domain.status import WorkflowStatus
-from towpath.executor.worker import Worker
-from towpath.insights.workflows import WorkflowInfo
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from towpath import errors
+    from towpath.api.app import App
+    from towpath.api.client import Client
+    from towpath.api.current import Current, current
+    from towpath.api.default import (
+        launch,
+        list_workflows,
+        retrieve_workflow,
+        retrieve_workflow_async,
+        shutdown,
+        start_workflow,
+        start_workflow_async,
+        step,
+        workflow,
+    )
+    from towpath.api.functions import Step, Workflow
+    from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
+    from towpath.api.queue import Queue
+    from towpath.api.starting import SetWorkflowID
+    from towpath.domain.retry import Backoff
+    from towpath.domain.status import WorkflowStatus
+    from towpath.executor.worker import Worker
+    from towpath.insights.workflows import WorkflowInfo
 
 __all__ = [
     "App",
@@ -63,3 +70,44 @@ __all__ = [
     "step",
     "workflow",
 ]
+
+_HOMES = {
+    "towpath.api.app": ["App"],
+    "towpath.api.client": ["Client"],
+    "towpath.api.current": ["Current", "current"],
+    "towpath.api.default": [
+        "launch",
+        "list_workflows",
+        "retrieve_workflow",
+        "retrieve_workflow_async",
+        "shutdown",
+        "start_workflow",
+        "start_workflow_async",
+        "step",
+        "workflow",
+    ],
+    "towpath.api.functions": ["Step", "Workflow"],
+    "towpath.api.handle": ["WorkflowHandle", "WorkflowHandleAsync"],
+    "towpath.api.queue": ["Queue"],
+    "towpath.api.starting": ["SetWorkflowID"],
+    "towpath.domain.retry": ["Backoff"],
+    "towpath.domain.status": ["WorkflowStatus"],
+    "towpath.executor.worker": ["Worker"],
+    "towpath.insights.workflows": ["WorkflowInfo"],
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, once."""
+    if name == "errors":
+        return importlib.import_module("towpath.errors")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'towpath' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

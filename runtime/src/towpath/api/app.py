@@ -17,7 +17,7 @@ from towpath.api.connection import find_engine_settings
 from towpath.api.functions import Step, Workflow, is_async_function
 from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
 from towpath.api.queue import Queue
-from towpath.api.starting import Start, prepare, start_child, write_root
+from towpath.api.starting import Start, import_guard, prepare, start_child, write_root
 from towpath.codec import Codec, JsonCodec
 from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError
 from towpath.domain.ids import INTERNAL_QUEUE, QueueName, WorkflowName
@@ -165,6 +165,7 @@ class App:
     def start(self, start: Start) -> WorkflowHandle[Any]:
         """Start a workflow and return its handle; in a workflow it is a child, started once."""
         refuse_blocking("enqueue", "queue.enqueue_async(...)")
+        import_guard.check()
         engine = self.engine
         new = prepare(engine, start)
         execution = running_in_workflow()
@@ -178,6 +179,7 @@ class App:
 
     async def start_async(self, start: Start) -> WorkflowHandleAsync[Any]:
         """As `start`, awaited from any loop."""
+        import_guard.check()
         engine = self.engine
         new = prepare(engine, start)
         execution = running_in_workflow()

@@ -112,9 +112,7 @@ def prepare(engine: Engine, start: Start) -> NewWorkflow:
     Raises:
         ValueNotEncodableError: an argument that the codec would not give back as it is.
         StartInsideStepError: the caller is in a step.
-        ImportingApplicationError: the application is being imported.
     """
-    import_guard.check()
     step = current_step()
     if step is not None:
         raise StartInsideStepError(workflow_name=start.name, step_name=step)

@@ -24,6 +24,7 @@
       StepTimeoutError                  a try of a step took too long
       NonDeterminismError               the code took another path than what is recorded
       DatabaseUnreachableError          Postgres cannot be reached
+      PortInUseError                    the port of the probes cannot be had
       SchemaError                       the schema is missing, older or newer than this library serves
 
 `WorkflowInterrupted` stands beside the tree, on BaseException, so that `except Exception` in a
@@ -136,10 +137,8 @@ class ApplicationImportError(ConfigurationError):
     """The application module could not be imported, or has no such attribute."""
 
     def __init__(self, *, application: str, reason: str) -> None:
-        super().__init__(
-            f"cannot import application {application!r}: {reason}. Try: python -c 'import "
-            f"{application.partition(':')[0]}' in the same folder."
-        )
+        # the operator finds this line by its first words and shows it in a condition
+        super().__init__(f"cannot import application {application!r}: {reason}")
         self.application = application
         self.reason = reason
 
@@ -296,6 +295,17 @@ class DatabaseUnreachableError(TowpathError):
 
     def __init__(self, *, reason: str) -> None:
         super().__init__(f"the database cannot be reached: {reason}. Try: towpath db status")
+        self.reason = reason
+
+
+class PortInUseError(TowpathError):
+    """The port of the probes cannot be had."""
+
+    def __init__(self, *, port: int, reason: str) -> None:
+        super().__init__(
+            f"cannot listen on port {port}: {reason}. Set TOWPATH_HTTP_PORT to a free port, or unset it."
+        )
+        self.port = port
         self.reason = reason
 
 

@@ -7,7 +7,7 @@ import concurrent.futures
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import psycopg
@@ -82,6 +82,11 @@ class Worker:
     def failure(self) -> Exception | None:
         """What ended the worker for good, if something did."""
         return self._failure
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call back, from some thread, once the worker serves no more, for whatever reason."""
+        if self._serving is not None:
+            self._serving.add_done_callback(lambda _: callback())
 
     def stop(self, drain: timedelta | None = None) -> None:
         """Stop claiming, let running workflows end, hand back the rest at their next step boundary.
