@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.apps"]
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.apps", "tests.cluster.fixtures"]

@@ -79,25 +79,23 @@ def test_a_key_woken_many_times_before_its_turn_is_handled_once() -> None:
 def test_wakes_during_a_turn_are_one_more_turn_after_it() -> None:
     running, most, turns = 0, 0, 0
 
-    async def handle(key: str) -> Again:
-        nonlocal running, most, turns
-        running += 1
-        turns += 1
-        most = max(most, running)
-        if turns == 1:
-            queue.wake(key)
-            queue.wake(key)
-        await asyncio.sleep(2)
-        running -= 1
-        return Again()
-
     async def scenario() -> None:
-        nonlocal queue
+        async def handle(key: str) -> Again:
+            nonlocal running, most, turns
+            running += 1
+            turns += 1
+            most = max(most, running)
+            if turns == 1:
+                queue.wake(key)
+                queue.wake(key)
+            await asyncio.sleep(2)
+            running -= 1
+            return Again()
+
         queue = queue_of(handle)
         queue.wake("a")
         await run_for(queue, 30)
 
-    queue: WorkQueue[str]
     on_jumping_clock(scenario())
     assert (turns, most) == (2, 1)
 
@@ -105,7 +103,7 @@ def test_wakes_during_a_turn_are_one_more_turn_after_it() -> None:
 def test_no_more_turns_run_at_once_than_the_bound() -> None:
     running, most, done = 0, 0, 0
 
-    async def handle(key: str) -> Again:
+    async def handle(_key: str) -> Again:
         nonlocal running, most, done
         running += 1
         most = max(most, running)
@@ -127,7 +125,7 @@ def test_no_more_turns_run_at_once_than_the_bound() -> None:
 def test_a_key_held_back_comes_again_later_each_time_and_at_once_when_woken() -> None:
     turns: list[float] = []
 
-    async def handle(key: str) -> Again:
+    async def handle(_key: str) -> Again:
         turns.append(now())
         return Again(retry=True)
 
@@ -144,7 +142,7 @@ def test_a_key_held_back_comes_again_later_each_time_and_at_once_when_woken() ->
 def test_an_unexpected_error_is_tried_again_with_back_off(caplog: Any) -> None:
     turns: list[float] = []
 
-    async def handle(key: str) -> Again:
+    async def handle(_key: str) -> Again:
         turns.append(now())
         if len(turns) < 3:
             raise RuntimeError("a bug")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
@@ -21,10 +22,11 @@ class HealthServer:
         self._checks = {"/healthz": alive, "/readyz": ready}
         self._server: asyncio.Server | None = None
 
-    async def start(self, port: int, host: str = "") -> int:
-        """Listen, and return the port. Raises OSError where it is in use."""
-        self._server = await asyncio.start_server(self._answer, host or None, port)
-        bound: int = self._server.sockets[0].getsockname()[1]
+    async def start(self, port: int) -> int:
+        """Listen on every address, and return the port. Raises OSError where it is in use."""
+        listening = _listen(port)
+        self._server = await asyncio.start_server(self._answer, sock=listening)
+        bound: int = listening.getsockname()[1]
         return bound
 
     async def stop(self) -> None:
@@ -53,6 +55,13 @@ class HealthServer:
         results = check()
         well = all(results.values())
         return _http(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, results)
+
+
+def _listen(port: int) -> socket.socket:
+    """Return one socket for both families: two sockets would take two different free ports."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def _http(status: HTTPStatus, body: Mapping[str, bool]) -> bytes:

@@ -228,7 +228,9 @@ class KubernetesCluster:
         try:
             await self._send("post", path, body=body)
         except ClusterError as error:
-            logger.warning("event not published", extra={"error": error.message})
+            # In a namespace that goes, nobody is left to read it.
+            level = logging.DEBUG if "being terminated" in error.message else logging.WARNING
+            logger.log(level, "event not published", extra={"error": error.message})
 
     async def _apply(self, path: str, body: Manifest) -> dict[str, Any]:
         # JSON is YAML; as a string it passes every version of the client unchanged.

@@ -1,0 +1,60 @@
+"""One operator for the session, with the chart's rights; a namespace and a database for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster import Cluster
+from tests.operator.running import (
+    Api,
+    OperatorProcess,
+    admin_requests,
+    install,
+    kubeconfig_of_operator,
+    new_namespace,
+)
+
+from towpath_operator.adapters.kubernetes import Requests
+
+
+@pytest.fixture(scope="session")
+def administrator(cluster: Cluster) -> Requests:
+    """Return a client with every right, after the CRDs and the operator's rights were installed."""
+    install(cluster)
+    return admin_requests(cluster)
+
+
+@pytest.fixture(scope="session")
+def operator_process(
+    cluster: Cluster, administrator: Requests, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """Run the operator for the session."""
+    del administrator
+    folder: Path = tmp_path_factory.mktemp("operator")
+    process = OperatorProcess(kubeconfig_of_operator(cluster, folder), folder / "operator.log")
+    process.start()
+    yield process
+    if process.running:
+        process.stop()
+
+
+@pytest.fixture
+def operator(operator_process: OperatorProcess) -> Iterator[OperatorProcess]:
+    """Return the running operator; afterwards it runs again, and has logged no bug."""
+    seen = len(operator_process.log())
+    yield operator_process
+    if not operator_process.running:
+        operator_process.start()
+    bugs = [line for line in operator_process.log()[seen:] if line["level"] == "error"]
+    assert bugs == []
+
+
+@pytest.fixture
+def api(administrator: Requests, operator: OperatorProcess) -> Iterator[Api]:
+    """Return a namespace of the test's own; it is deleted afterwards."""
+    del operator
+    made = new_namespace(administrator)
+    yield made
+    administrator.send("delete", f"/api/v1/namespaces/{made.namespace}")
