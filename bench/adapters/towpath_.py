@@ -18,9 +18,9 @@ class Towpath:
     )
 
     def setup(self) -> None:
-        """Launch once without queues, which makes the schema."""
+        """Launch once, which makes the schema."""
         towpath = self._configure()
-        towpath.launch(queues=[])
+        assert towpath.launch().wait_until_ready(30)
         towpath.shutdown()
 
     def reset(self, connection: Connection) -> None:
@@ -52,7 +52,7 @@ class Towpath:
 
     def wake(self, connection: Connection) -> None:
         """Notify as an enqueue would have while a worker is asleep."""
-        connection.execute("SELECT pg_notify('towpath', 'q')")
+        connection.execute("SELECT pg_notify('towpath.towpath', 'q')")
 
     def enqueue(self, count: int) -> float:
         """Enqueue one workflow at a time."""
@@ -73,7 +73,8 @@ class Towpath:
     def work(self, job: Job) -> None:
         """Run a worker in this process."""
         self._declare(job)
-        self._configure().launch(**job.settings.get("launch", {}))
+        worker = self._configure().launch(**job.settings.get("launch", {}))
+        assert worker.wait_until_ready(30)
         job.ready()
         while True:
             time.sleep(60)
