@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import select
+import threading
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8Dumper
 
 from towpath.domain.errors import DatabaseUnreachableError
 from towpath.store.migrate import schema_state
 from towpath.store.session import AsyncSession, BlockingSession
 
-if TYPE_CHECKING:
-    from psycopg_pool import AsyncConnectionPool, ConnectionPool
-
-    AnyConnection = psycopg.AsyncConnection[Any] | psycopg.Connection[Any]
+AnyConnection = psycopg.AsyncConnection[Any] | psycopg.Connection[Any]
+C = TypeVar("C", psycopg.AsyncConnection[Any], psycopg.Connection[Any])
 
 # Plans made while the tables were empty stay with a session and cost 200 times as much once they are
 # full; these leave the planner the index paths alone, which are the right ones at any size.
@@ -26,7 +30,6 @@ _TUNING = (
     "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 )
 CONNECT_TIMEOUT_SECONDS = 10
-POOL_WAIT_SECONDS = 30.0
 MAX_IDLE_SECONDS = 60.0
 
 
@@ -79,6 +82,11 @@ async def open_async(endpoint: Endpoint) -> psycopg.AsyncConnection[Any]:
     """
     try:
         connection = await psycopg.AsyncConnection.connect(endpoint.source(), **endpoint.options())
+    except psycopg.ProgrammingError:
+        # libpq quotes the text that it cannot read, which may hold a password
+        raise DatabaseUnreachableError(
+            reason="the URL is not like postgresql://user@host:5432/database"
+        ) from None
     except psycopg.Error as error:
         raise DatabaseUnreachableError(reason=reason_of(error)) from None
     await _configure_async(endpoint, connection)
@@ -91,93 +99,109 @@ async def check_schema(endpoint: Endpoint, schema: str) -> None:
         (await schema_state(connection, schema)).check()
 
 
+class Idle(Generic[C]):
+    """Connections that are lent out again, newest first; those that the server closed are dropped.
+
+    Not a library's pool: psycopg_pool hides why no connection can be had behind its timeout, and after
+    an outage of three seconds still waited out its own back-off after sixty (docs/decisions/0007).
+    """
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[float, C]] = deque()
+
+    def take(self) -> C | None:
+        """Return an open connection, None where there is none."""
+        while self._kept:
+            with contextlib.suppress(IndexError):
+                _, connection = self._kept.pop()
+                if _is_fresh(connection):
+                    return connection
+        return None
+
+    def keep(self, connection: C) -> C | None:
+        """Take a connection back; return one to close instead: it is broken, or idle for too long."""
+        if connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
+            return connection
+        now = time.monotonic()
+        self._kept.append((now, connection))
+        if now - self._kept[0][0] > MAX_IDLE_SECONDS:
+            with contextlib.suppress(IndexError):
+                return self._kept.popleft()[1]
+        return None
+
+    def drain(self) -> list[C]:
+        """Return every connection, to be closed."""
+        kept = [connection for _, connection in self._kept]
+        self._kept.clear()
+        return kept
+
+
 class AsyncConnections:
     """Sessions on the library's loop: no connection at rest, and alive again after an outage."""
 
     def __init__(self, endpoint: Endpoint, *, size: int) -> None:
         self._endpoint = endpoint
-        self._size = size
-        self._pool: AsyncConnectionPool[Any] | None = None
+        self._room = asyncio.Semaphore(size)
+        self._idle: Idle[psycopg.AsyncConnection[Any]] = Idle()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """Lend a session.
+        """Lend a session; at most `size` are out at once, the next caller waits.
 
         Raises:
-            DatabaseUnreachableError: no connection could be had within 30 s.
+            DatabaseUnreachableError: the server could not be reached, or refused the login.
         """
-        from psycopg_pool import PoolTimeout  # noqa: PLC0415 - `import towpath` loads psycopg alone
-
-        pool = await self._opened()
-        try:
-            async with pool.connection() as connection:
+        async with self._room:
+            connection = self._idle.take() or await open_async(self._endpoint)
+            try:
                 yield AsyncSession(connection, prepare=self._endpoint.prepare)
-        except PoolTimeout as error:
-            raise DatabaseUnreachableError(reason=str(error)) from None
-
-    async def _opened(self) -> AsyncConnectionPool[Any]:
-        from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415 - as above
-
-        if self._pool is None:
-            self._pool = AsyncConnectionPool(
-                self._endpoint.source,
-                kwargs=self._endpoint.options(),
-                min_size=0,
-                max_size=self._size,
-                timeout=POOL_WAIT_SECONDS,
-                max_idle=MAX_IDLE_SECONDS,
-                open=False,
-                configure=lambda connection: _configure_async(self._endpoint, connection),
-                check=_check_async,
-            )
-            await self._pool.open()
-        return self._pool
+            finally:
+                spent = self._idle.keep(connection)
+                if spent is not None:
+                    await spent.close()
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
+        """Close every connection that is not out."""
+        for connection in self._idle.drain():
+            await connection.close()
 
 
 class BlockingConnections:
-    """Sessions for callers' threads, over blocking connections."""
+    """The same for callers' threads, over blocking connections."""
 
     def __init__(self, endpoint: Endpoint, *, size: int) -> None:
-        from psycopg_pool import ConnectionPool  # noqa: PLC0415 - `import towpath` loads psycopg alone
-
         self._endpoint = endpoint
-        self._pool: ConnectionPool[Any] = ConnectionPool(
-            endpoint.source,
-            kwargs=endpoint.options(),
-            min_size=0,
-            max_size=size,
-            timeout=POOL_WAIT_SECONDS,
-            max_idle=MAX_IDLE_SECONDS,
-            open=True,
-            configure=self._configure,
-            check=_check_fresh,
-        )
+        self._room = threading.Semaphore(size)
+        self._idle: Idle[psycopg.Connection[Any]] = Idle()
 
     @contextmanager
     def session(self) -> Iterator[BlockingSession]:
         """As `AsyncConnections.session`."""
-        from psycopg_pool import PoolTimeout  # noqa: PLC0415 - as above
-
-        try:
-            with self._pool.connection() as connection:
+        with self._room:
+            connection = self._idle.take() or open_blocking(self._endpoint)
+            try:
                 yield BlockingSession(connection, prepare=self._endpoint.prepare)
-        except PoolTimeout as error:
-            raise DatabaseUnreachableError(reason=str(error)) from None
-
-    def _configure(self, connection: psycopg.Connection[Any]) -> None:
-        _adapt(connection)
-        if not self._endpoint.pooled:
-            connection.execute(_TUNING)
+            finally:
+                spent = self._idle.keep(connection)
+                if spent is not None:
+                    spent.close()
 
     def close(self) -> None:
-        """Close every connection."""
-        self._pool.close()
+        """Close every connection that is not out."""
+        for connection in self._idle.drain():
+            connection.close()
+
+
+def open_blocking(endpoint: Endpoint) -> psycopg.Connection[Any]:
+    """As `open_async`, for a caller's thread."""
+    try:
+        connection = psycopg.connect(endpoint.source(), **endpoint.options())
+    except psycopg.Error as error:
+        raise DatabaseUnreachableError(reason=reason_of(error)) from None
+    _adapt(connection)
+    if not endpoint.pooled:
+        connection.execute(_TUNING)
+    return connection
 
 
 async def _configure_async(endpoint: Endpoint, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -191,16 +215,13 @@ def _adapt(connection: AnyConnection) -> None:
     connection.adapters.register_dumper(int, Int8Dumper)
 
 
-def _check_fresh(connection: AnyConnection) -> None:
-    """Refuse an idle connection that the server has closed, without a round trip.
+def _is_fresh(connection: AnyConnection) -> bool:
+    """Tell whether the server has left an idle connection open, without a round trip.
 
     Nothing is due on an idle connection, so a readable socket is the server's goodbye.
     """
+    if connection.closed:
+        return False
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        raise psycopg.OperationalError("the server closed this idle connection")
-
-
-async def _check_async(connection: psycopg.AsyncConnection[Any]) -> None:
-    _check_fresh(connection)
+    return not poll.poll(0)

@@ -108,6 +108,29 @@ async def schema_state(connection: psycopg.AsyncConnection[Any], schema: str) ->
     return SchemaState(schema, row[0], row[1], pending)
 
 
+async def pending_sql(connection: psycopg.AsyncConnection[Any], schema: str) -> str:
+    """Return the SQL of what `migrate` would apply, with what it writes down, for people to review."""
+    applied = await _applied(connection, schema)
+    pending = [m for m in migrations() if m.number not in applied]
+    parts = []
+    if not applied and pending:
+        name = sql.Identifier(schema).as_string()
+        parts.append(f"CREATE SCHEMA IF NOT EXISTS {name};\n{_text(_TABLE, schema)};")
+    for m in pending:
+        record = sql.SQL(_RECORD.replace("%s", "{}")).format(
+            m.number, m.phase, m.name, m.checksum, schema=sql.Identifier(schema)
+        )
+        parts.append(
+            f"-- {m.number:04}_{m.phase}_{m.name}\nBEGIN;\n{_text(m.text, schema)}\n"
+            f"{record.as_string()};\nCOMMIT;"
+        )
+    return "".join(f"{part}\n\n" for part in parts)
+
+
+def _text(text: str, schema: str) -> str:
+    return compose(text, schema).decode().strip()
+
+
 async def migrate(connection: psycopg.AsyncConnection[Any], schema: str) -> tuple[str, ...]:
     """Bring a schema up to date and return the names of what was applied.
 
