@@ -66,14 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def up(_request: Request) -> int:
     """Run a cluster until Ctrl-C, SIGTERM, or the end of the parent."""
     parent = os.pidfd_open(os.getppid())
-    told, telling = os.pipe()
-    signal.signal(signal.SIGTERM, lambda *_: os.write(telling, b"."))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cluster() as running:
         sys.stdout.write(f"{running.kubeconfig}\n")
         sys.stdout.flush()
         say("end it by Ctrl-C or `python -m tests.cluster down`")
         try:
-            select.select([parent, told], [], [])
+            select.select([parent], [], [])
         except KeyboardInterrupt:
             say("ending")
     return 0

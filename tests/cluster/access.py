@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tests.cluster.cache import cache_folder, digest
 from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
 from tests.cluster.postgres import NAMESPACE, SERVICE, PostgresAccess, manifest
@@ -95,7 +96,7 @@ class Cluster:
         """Return what a child process needs to talk to this cluster by `kubectl` and `helm`."""
         folders = dict.fromkeys([str(self.kubectl_path.parent), str(self.helm_path.parent)])
         path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
-        return {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
+        return {**client_environment(self.kubeconfig), "PATH": path}
 
     def _describe(self, namespace: str) -> str:
         """Collect what tells a person why pods of a namespace do not work."""
@@ -114,9 +115,19 @@ class Cluster:
         stdin: str | None,
         seconds: float,
     ) -> str:
-        env = {"KUBECONFIG": str(self.kubeconfig)}
+        env = client_environment(self.kubeconfig)
         try:
             return run(name, [program, *arguments], stdin=stdin, env=env, seconds=seconds)
         except ClusterError:
             self.check()
             raise
+
+
+def client_environment(kubeconfig: Path) -> dict[str, str]:
+    """Return the settings of kubectl and helm for a cluster.
+
+    What they remember of an API is kept a cluster: another one at the same address has other kinds.
+    """
+    ours = cache_folder() in kubeconfig.parents
+    memory = (kubeconfig.parent if ours else cache_folder()) / f"kubectl-{digest([kubeconfig])}"
+    return {"KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": str(memory)}

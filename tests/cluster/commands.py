@@ -63,11 +63,14 @@ def run_logged(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> None:
-    """Run a long program to its end with its output in a file, which a failure quotes."""
+    """Run a long program to its end with its output in a file, which a failure quotes.
+
+    It is asked to end when this process dies: nobody waits for a build then.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         done = subprocess.run(
-            list(argv),
+            ["setpriv", "--pdeathsig", "TERM", *argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,9 +19,9 @@ RETRY_SECONDS = 0.5
 class Forwarding:
     """The forwards of one cluster, one a Service."""
 
-    def __init__(self, kubectl: Path, kubeconfig: Path) -> None:
+    def __init__(self, kubectl: Path, environment: Mapping[str, str]) -> None:
         self._kubectl = kubectl
-        self._kubeconfig = kubeconfig
+        self._environment = environment
         self._ended = threading.Event()
         self._ports: dict[tuple[str, str], int] = {}
         self._threads: list[threading.Thread] = []
@@ -48,7 +48,7 @@ class Forwarding:
     def _keep(self, namespace: str, service: str) -> None:
         argv: list[Argument] = [self._kubectl, f"--namespace={namespace}", "port-forward"]
         argv += [f"service/{service}", f"{self._ports[namespace, service]}:{service}"]
-        env = {**os.environ, "KUBECONFIG": str(self._kubeconfig)}
+        env = {**os.environ, **self._environment}
         while not self._ended.is_set():
             with subprocess.Popen(
                 argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -61,9 +61,9 @@ class Forwarding:
 
 
 @contextmanager
-def forwarding(kubectl: Path, kubeconfig: Path) -> Iterator[Forwarding]:
+def forwarding(kubectl: Path, environment: Mapping[str, str]) -> Iterator[Forwarding]:
     """Yield the means to reach Services, ended with the block."""
-    forwards = Forwarding(kubectl, kubeconfig)
+    forwards = Forwarding(kubectl, environment)
     try:
         yield forwards
     finally:

@@ -22,6 +22,7 @@ iptables iptables
 conntrack conntrack
 ip iproute2
 unshare util-linux
+setpriv util-linux
 openssl openssl
 LIST
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.access import Cluster
+from tests.cluster.access import Cluster, client_environment
 from tests.cluster.cache import cache_folder
 from tests.cluster.commands import reported, run
 from tests.cluster.errors import ClusterError
@@ -52,7 +52,7 @@ def kind_cluster() -> Iterator[Cluster]:
     with _deleted_at_the_end(name, kubeconfig):
         with reported("starting a cluster of kind"):
             run("kind", [*create, "--wait=180s"], seconds=600)
-        with forwarding(kubectl, kubeconfig) as forwards:
+        with forwarding(kubectl, client_environment(kubeconfig)) as forwards:
             yield Cluster(
                 kind="kind",
                 kubeconfig=kubeconfig,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.access import Cluster
+from tests.cluster.access import Cluster, client_environment
 from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
 from tests.cluster.forwarding import forwarding
@@ -49,8 +49,8 @@ def named_cluster(kubeconfig: str) -> Iterator[Cluster]:
     if not path.is_file():
         raise ClusterError("kubeconfig", f"{VARIABLE} names {path}, which is no file")
     kubectl, helm = find_program("kubectl"), find_program("helm")
-    run("kube-apiserver", [kubectl, "get", "--raw", "/readyz"], env={"KUBECONFIG": str(path)})
-    with forwarding(kubectl, path) as forwards:
+    run("kube-apiserver", [kubectl, "get", "--raw", "/readyz"], env=client_environment(path))
+    with forwarding(kubectl, client_environment(path)) as forwards:
         yield Cluster(
             kind="named",
             kubeconfig=path,

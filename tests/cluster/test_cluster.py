@@ -9,11 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.cluster import Cluster
+from tests.cluster.binaries import Binaries, build_binaries
 from tests.cluster.cache import ROOT
 from tests.cluster.commands import wait_until
 from tests.cluster.discovery import cluster as running_cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.named import VARIABLE
+from tests.cluster.node import start
 from tests.cluster.node.cgroups import find_cgroups
 from tests.cluster.node.layout import node_name
 from tests.cluster.node.slots import running_slots, slot_folder
@@ -93,7 +95,9 @@ def test_pods_and_the_host_share_one_postgres(cluster: Cluster, web: str) -> Non
 
 def test_a_cluster_command_that_fails_shows_why(cluster: Cluster) -> None:
     """The error names the program and quotes it."""
-    with pytest.raises(ClusterError, match=r'^kubectl: exit code 1.*"nobody" not found') as caught:
+    with pytest.raises(
+        ClusterError, match=r'(?s)^kubectl: exit code 1.*"nobody" not found'
+    ) as caught:
         cluster.kubectl("get", "pod/nobody")
     assert caught.value.part == "kubectl"
 
@@ -106,25 +110,44 @@ def test_a_named_kubeconfig_that_is_missing_is_an_error(monkeypatch: pytest.Monk
         pass
 
 
+def test_a_part_that_fails_is_named_and_quoted(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that cannot start says which part it was and what that part said last."""
+    if cluster.kind != "node":
+        pytest.skip("only the single node has parts of ours")
+    for program in build_binaries().folder.iterdir():
+        (tmp_path / program.name).symlink_to(program)
+    broken = Binaries(folder=tmp_path)
+    broken.coredns.unlink()
+    broken.coredns.write_text("#!/bin/sh\necho no such plugin: weather\nexit 3\n")
+    broken.coredns.chmod(0o755)
+    monkeypatch.setattr(start, "build_binaries", lambda: broken)
+
+    with pytest.raises(ClusterError) as caught, start.single_node():
+        pass
+
+    assert caught.value.part == "coredns"
+    assert caught.value.reason == "ended with exit code 3"
+    assert caught.value.log == "no such plugin: weather"
+
+
 def test_after_sigkill_of_the_starter_nothing_is_left(cluster: Cluster) -> None:
     """A node ends with its starter: no process, link, mount or cgroup of it stays."""
     if cluster.kind != "node":
         pytest.skip("only the single node lives in namespaces of ours")
-    before = running_slots()
-    mounts = Path("/proc/self/mountinfo").read_text()
     starter = subprocess.Popen(
         [sys.executable, "-m", "tests.cluster", "up"], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     with starter:
         assert starter.stdout is not None
-        assert starter.stdout.readline().strip()
-        (slot,) = set(running_slots()) - set(before)
-        assert Path(f"/sys/class/net/{node_name(slot)}").exists()
+        kubeconfig = Path(starter.stdout.readline().strip())
+        slot = next(slot for slot in running_slots() if slot_folder(slot) in kubeconfig.parents)
+        assert _remains(slot) == ["process", "link", "cgroup"]
         starter.send_signal(signal.SIGKILL)
 
-    wait_until(lambda: not _remains(slot), part="node", what="its end", seconds=30)
-    assert running_slots() == before
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    wait_until(lambda: slot not in running_slots(), part="node", what="its end", seconds=30)
+    wait_until(lambda: not _remains(slot), part="node", what="the end of all", seconds=5)
 
 
 def _run_in_pod(cluster: Cluster, deployment: str, program: str) -> str:
@@ -143,15 +166,17 @@ def _run_in_pod(cluster: Cluster, deployment: str, program: str) -> str:
     return answers[0]
 
 
-def _remains(slot: int) -> bool:
-    """Tell whether anything of a node is still there."""
+def _remains(slot: int) -> list[str]:
+    """Return what is there of a node, as the host sees it."""
     folder = str(slot_folder(slot)).encode()
     commands = [_read(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
-    return (
-        any(folder in command for command in commands)
-        or Path(f"/sys/class/net/{node_name(slot)}").exists()
-        or bool(find_cgroups(node_name(slot)))
-    )
+    there = {
+        "process": any(folder in command for command in commands),
+        "mount": folder in _read(Path("/proc/self/mountinfo")),
+        "link": Path(f"/sys/class/net/{node_name(slot)}").exists(),
+        "cgroup": bool(find_cgroups(node_name(slot))),
+    }
+    return [name for name, is_there in there.items() if is_there]
 
 
 def _read(path: Path) -> bytes:

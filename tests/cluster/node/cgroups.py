@@ -4,6 +4,7 @@ A kubelet removes every pod's cgroup below its root that it does not know, so tw
 machine need two roots.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,6 +18,8 @@ CPUSETS = ("cpuset.cpus", "cpuset.mems")
 def make_cgroups(name: str) -> None:
     """Make a node's root cgroup in every hierarchy."""
     for root in _roots():
+        if root == HIERARCHIES:
+            _offer_controllers(root)
         folder = root / name
         folder.mkdir(exist_ok=True)
         for file in CPUSETS:
@@ -39,13 +42,16 @@ def find_cgroups(name: str) -> list[Path]:
     return [root / name for root in _roots() if (root / name).exists()]
 
 
-def is_unified() -> bool:
-    """Tell whether this machine has cgroup version 2 alone."""
-    return (HIERARCHIES / UNIFIED_MARK).exists()
+def _offer_controllers(root: Path) -> None:
+    """Let children of a version 2 tree have every controller; most are offered already."""
+    for controller in (root / UNIFIED_MARK).read_text().split():
+        # The machine may keep one to itself. If the kubelet needs that one, its log says so.
+        with contextlib.suppress(OSError):
+            (root / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _roots() -> list[Path]:
-    if is_unified():
+    if (HIERARCHIES / UNIFIED_MARK).exists():
         return [HIERARCHIES]
     folders = sorted(HIERARCHIES.iterdir())
     # Links such as cpu -> cpu,cpuacct name a hierarchy a second time.

@@ -69,7 +69,7 @@ class Layout:
 
     @property
     def state(self) -> Path:
-        """What the parts store; removed at the end."""
+        """What the parts store: inside, a file system in memory; on the host, an empty folder."""
         return self.folder / "state"
 
     @property

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.cluster.access import Cluster
+from tests.cluster.access import Cluster, client_environment
 from tests.cluster.binaries import Binaries, build_binaries
 from tests.cluster.cache import ROOT, SOURCES, cache_folder, locked
 from tests.cluster.commands import reported, run, wait_until
@@ -121,7 +121,7 @@ def _bring_up(
     )
     images = NodeImages(pid=pid)
     images.load_archive(pause)
-    env = {"KUBECONFIG": str(layout.kubeconfig)}
+    env = client_environment(layout.kubeconfig)
     kubectl = partial(run, "kubectl", env=env)
     wait = ["wait", "--for=condition=Ready", f"node/{layout.name}", "--timeout=60s"]
     # kubectl waits for a condition, not for the object to be there.
