@@ -6,13 +6,11 @@ one statement; the database's own loop (`sampling.py`) keeps it fresh.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from towpath_operator.declarations import Declarations
+from towpath_operator.declarations import Declarations, Subject
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.queue import Queue
 from towpath_operator.model.workerpool import WorkerPool
@@ -28,8 +26,9 @@ from towpath_operator.plan.resolution import find_database, read_secret
 from towpath_operator.ports.cluster import SECRET, Cluster, ObjectKey
 from towpath_operator.ports.database import Databases, Look
 
-FRESH: Final = timedelta(seconds=75)
-"""A little longer than the loop's longest pause: an older view is one that nobody keeps fresh."""
+
+class NotLookedYet(Exception):  # noqa: N818 - no error: the answer comes by a wake
+    """The database has not been looked at since what is asked for was declared."""
 
 
 @dataclass(slots=True)
@@ -43,6 +42,7 @@ class View:
         looked_at: When the server was asked about everything.
         counted_at: When the counts were taken.
         names: The queue names that were asked about.
+        void: Whether something of ours has changed what was seen.
     """
 
     database: QueueDatabase
@@ -50,7 +50,8 @@ class View:
     look: Look | None
     looked_at: datetime
     counted_at: datetime | None = None
-    names: set[str] = field(default_factory=set)
+    names: frozenset[str] = frozenset()
+    void: bool = False
 
     @property
     def observed(self) -> DatabaseObserved | Blocked:
@@ -93,9 +94,9 @@ class DatabaseDesk:
         self._operator = operator
         self._clock = clock
         self._views: dict[ObjectKey, View] = {}
-        self._locks: dict[ObjectKey, asyncio.Lock] = {}
+        self._waiting: dict[ObjectKey, set[Subject]] = {}
         self.expired: Callable[[ObjectKey], None] = lambda _: None
-        """Called when a view was made void, with the QueueDatabase's key."""
+        """Called when a database is to be looked at, with the QueueDatabase's key."""
 
     def find(self, subject: Queue | WorkerPool) -> QueueDatabase | Blocked:
         """Find the QueueDatabase of an object among the declared ones."""
@@ -124,22 +125,43 @@ class DatabaseDesk:
         """Return the last view, however old."""
         return self._views.get(key)
 
-    async def current(self, database: QueueDatabase, names: Iterable[str] = ()) -> View:
-        """Return a view that is fresh and knows the names, looking where it must."""
-        key = database.metadata.key
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            view = self._views.get(key)
-            if view is None or not self._is_fresh(view, database):
-                return await self._look(database, set(names))
-            missing = set(names) - view.names
-            if missing and isinstance(view.target, DatabaseTarget):
-                await self._look_at_more(view, view.target, missing)
-            return view
+    def current(
+        self, database: QueueDatabase, asking: Subject, names: Collection[str] = ()
+    ) -> View:
+        """Return the view of a database, which its loop keeps fresh.
 
-    async def refresh(self, database: QueueDatabase) -> View:
-        """Read the Secret and look at the server, whatever is known."""
-        async with self._locks.setdefault(database.metadata.key, asyncio.Lock()):
-            return await self._look(database, set())
+        Raises:
+            NotLookedYet: there is none that knows the names; the loop wakes the asking one then. A
+                reconcile that waited here would keep others from their turn.
+        """
+        key = database.metadata.key
+        view = self._views.get(key)
+        known = view is not None and not view.void and _same(view.database, database)
+        if view is not None and known and (not view.usable or view.names.issuperset(names)):
+            return view
+        self._waiting.setdefault(key, set()).add(asking)
+        self.expired(key)
+        raise NotLookedYet
+
+    def take_waiting(self, key: ObjectKey) -> set[Subject]:
+        """Return who has asked in vain since the last call."""
+        return self._waiting.pop(key, set())
+
+    async def look(self, database: QueueDatabase) -> View:
+        """Read the Secret and ask the server about everything that is declared for it."""
+        key = database.metadata.key
+        names = frozenset(queue.queue_name for queue in self.queues_of(key))
+        secret_key = ObjectKey(key.namespace, database.spec.uri_secret_ref.name)
+        target = read_secret(database, await self._cluster.get(SECRET, secret_key))
+        now = self._clock()
+        view = View(database, target, None, now, names=names)
+        if isinstance(target, DatabaseTarget):
+            view.look = await self._databases.look(
+                target, cluster=self._operator.cluster_uid, queue_names=sorted(names)
+            )
+            view.counted_at = now if view.usable else None
+        self._views[key] = view
+        return view
 
     async def recount(self, view: View) -> None:
         """Count anew the work in the queues that the view knows. Raises `DatabaseError`."""
@@ -155,15 +177,28 @@ class DatabaseDesk:
         if view is not None and view.look is not None:
             view.look = replace(view.look, rows={**view.look.rows, row.queue_name: row})
 
+    def note_release(self, key: ObjectKey, queue_name: str) -> None:
+        """Take in that a row is free now."""
+        view = self._views.get(key)
+        row = view.rows.get(queue_name) if view is not None else None
+        if row is not None:
+            self.note_row(key, replace(row, owner=None))
+
     def expire(self, key: ObjectKey) -> None:
-        """Have the next reader look again."""
-        self._views.pop(key, None)
+        """Have the database looked at again before anybody goes by what was seen."""
+        self.void(key)
         self.expired(key)
+
+    def void(self, key: ObjectKey) -> None:
+        """Let nobody go by what was seen."""
+        view = self._views.get(key)
+        if view is not None:
+            view.void = True
 
     async def forget(self, key: ObjectKey) -> None:
         """Close a database that is not declared any more."""
         view = self._views.pop(key, None)
-        self._locks.pop(key, None)
+        self._waiting.pop(key, None)
         if view is not None and isinstance(view.target, DatabaseTarget):
             await self._databases.forget(view.target)
 
@@ -171,38 +206,9 @@ class DatabaseDesk:
         found = self.find(subject)
         return isinstance(found, QueueDatabase) and found.metadata.key == key
 
-    def _is_fresh(self, view: View, database: QueueDatabase) -> bool:
-        same = (view.database.metadata.uid, view.database.metadata.generation) == (
-            database.metadata.uid,
-            database.metadata.generation,
-        )
-        return same and self._clock() - view.looked_at < FRESH
 
-    async def _look(self, database: QueueDatabase, names: set[str]) -> View:
-        key = database.metadata.key
-        names |= {queue.queue_name for queue in self.queues_of(key)}
-        secret = await self._cluster.get(
-            SECRET, ObjectKey(key.namespace, database.spec.uri_secret_ref.name)
-        )
-        target = read_secret(database, secret)
-        now = self._clock()
-        view = View(database, target, None, now, names=names)
-        if isinstance(target, DatabaseTarget):
-            view.look = await self._databases.look(
-                target, cluster=self._operator.cluster_uid, queue_names=sorted(names)
-            )
-            view.counted_at = now if view.usable else None
-        self._views[key] = view
-        return view
-
-    async def _look_at_more(self, view: View, target: DatabaseTarget, names: set[str]) -> None:
-        look = await self._databases.look(
-            target, cluster=self._operator.cluster_uid, queue_names=sorted(names)
-        )
-        assert view.look is not None  # noqa: S101 - a target is always looked at
-        view.look = replace(
-            look,
-            rows={**view.look.rows, **look.rows},
-            counts={**view.look.counts, **look.counts},
-        )
-        view.names |= names
+def _same(seen: QueueDatabase, declared: QueueDatabase) -> bool:
+    return (seen.metadata.uid, seen.metadata.generation) == (
+        declared.metadata.uid,
+        declared.metadata.generation,
+    )

@@ -84,7 +84,7 @@ async def _run(action: Action, services: Services) -> None:
             await services.databases.release(
                 action.target, queue_name=action.queue_name, owner=action.owner
             )
-            services.desk.expire(action.target.key)
+            services.desk.note_release(action.target.key, action.queue_name)
 
 
 def _described(action: Action, subject: Subject) -> dict[str, str]:

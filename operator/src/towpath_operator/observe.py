@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from towpath_operator.declarations import Subject
@@ -21,6 +22,7 @@ from towpath_operator.ports.cluster import (
     DEPLOYMENT,
     POD,
     QUEUE,
+    QUEUE_DATABASE,
     SECRET,
     WORKER_POOL,
     Kind,
@@ -31,11 +33,10 @@ from towpath_operator.services import Services
 POOL_LABEL: Final = "towpath.dev/pool"
 
 
-async def observe_queue_database(
-    database: QueueDatabase, services: Services
-) -> QueueDatabaseObserved:
+def observe_queue_database(database: QueueDatabase, services: Services) -> QueueDatabaseObserved:
     """Look at a database: its Secret, its server, its rows of this cluster."""
-    view = await services.desk.current(database)
+    subject = Subject(QUEUE_DATABASE, database.metadata.key)
+    view = services.desk.current(database, subject)
     state = view.look.state if view.look is not None else None
     cluster = services.operator.cluster_uid
     owned = (r for r in view.rows.values() if r.owner is not None and r.owner.cluster == cluster)
@@ -51,7 +52,7 @@ async def observe_queue_database(
 async def observe_queue(queue: Queue, services: Services) -> QueueObserved:
     """Look at a queue's row and work, at who else wants the row, and at its pool."""
     key = queue.metadata.key
-    view = await _view_of(queue, services, queue.queue_name)
+    view = _view_of(queue, Subject(QUEUE, key), services, [queue.queue_name])
     usable = isinstance(view, View) and view.usable
     return QueueObserved(
         operator=services.operator,
@@ -70,7 +71,8 @@ async def observe_worker_pool(pool: WorkerPool, services: Services) -> WorkerPoo
     """Look at a pool's queues and their work, and at its children."""
     key = pool.metadata.key
     queues = services.desk.queue_names_of(pool)
-    view = await _view_of(pool, services)
+    names = [queue.queue_name for queue in queues.values()]
+    view = _view_of(pool, Subject(WORKER_POOL, key), services, names)
     secret_key = ObjectKey(key.namespace, f"{key.name}-database")
     return WorkerPoolObserved(
         operator=services.operator,
@@ -86,11 +88,13 @@ async def observe_worker_pool(pool: WorkerPool, services: Services) -> WorkerPoo
     )
 
 
-async def _view_of(subject: Queue | WorkerPool, services: Services, *names: str) -> View | Blocked:
-    database = services.desk.find(subject)
+def _view_of(
+    asking: Queue | WorkerPool, subject: Subject, services: Services, names: Collection[str]
+) -> View | Blocked:
+    database = services.desk.find(asking)
     if isinstance(database, Blocked):
         return database
-    return await services.desk.current(database, names)
+    return services.desk.current(database, subject, names)
 
 
 async def _child(kind: Kind, key: ObjectKey, services: Services) -> Child | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from towpath_operator.declarations import Subject, parse
+from towpath_operator.desk import NotLookedYet
 from towpath_operator.execute import run_actions, write_status
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.errors import ManifestError
@@ -23,11 +25,16 @@ from towpath_operator.work_queue import Again
 
 logger = logging.getLogger(__name__)
 
+LOOK_AGAIN_SECONDS: Final = 15.0
+
 
 async def reconcile(subject: Subject, services: Services) -> Again:
     """Bring the cluster and the database to what the object asks for, and say so in its status."""
     try:
         return await _reconcile(subject, services)
+    except NotLookedYet:
+        # The database's loop wakes us once it has looked; this is for a wake that was lost.
+        return Again(after=LOOK_AGAIN_SECONDS)
     except ClusterError as error:
         logger.warning("cluster refused", extra={"object": str(subject), "error": error.message})
         return Again(retry=True)
@@ -59,7 +66,7 @@ async def _carry_out(
     try:
         plan = await make_plan(declared, services)
         return plan, await run_actions(plan, subject, services)
-    except ClusterError:
+    except (ClusterError, NotLookedYet):
         raise
     except Exception as error:
         logger.exception("reconcile failed", extra={"object": str(subject)})
@@ -76,5 +83,5 @@ async def make_plan(declared: Declared, services: Services) -> Plan:
             pool = await observe_worker_pool(declared, services)
             return plan_worker_pool(declared, pool, services.clock())
         case QueueDatabase():
-            database = await observe_queue_database(declared, services)
+            database = observe_queue_database(declared, services)
             return plan_queue_database(declared, database, services.clock())

@@ -70,7 +70,7 @@ class DatabaseLoop:
                 logger.warning(
                     "database not sampled", extra={"database": str(self._key), "error": str(error)}
                 )
-                self._services.desk.expire(self._key)
+                self._services.desk.void(self._key)
                 pause, listening = IN_TROUBLE, False
             except Exception:
                 logger.exception("sampling failed", extra={"database": str(self._key)})
@@ -84,6 +84,8 @@ class DatabaseLoop:
             return IN_TROUBLE, False
         view = await self._look(database)
         self._tell_of_state(view)
+        for subject in self._services.desk.take_waiting(self._key):
+            self._wake(subject, 0.0)
         target = view.target
         if isinstance(target, Blocked) or not view.usable:
             self._asked = None
@@ -107,16 +109,17 @@ class DatabaseLoop:
         names = {queue.queue_name for queue in desk.queues_of(self._key)}
         if (
             view is None
+            or view.void
             or not view.usable
-            or view.database.metadata.generation != database.metadata.generation
+            or view.database.metadata != database.metadata
             or not names <= view.names
             or self._services.clock() - view.looked_at >= LOOK_EVERY
         ):
-            return await desk.refresh(database)
+            return await desk.look(database)
         try:
             await desk.recount(view)
         except DatabaseError:
-            return await desk.refresh(database)  # says what the trouble is
+            return await desk.look(database)  # says what the trouble is
         return view
 
     def _note_work(self, view: View) -> bool:
