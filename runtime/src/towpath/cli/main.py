@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; an error is one line on stderr."""
-    talk = Talk()
+    talk = Talk(arguments=sys.argv[1:] if arguments is None else arguments)
     try:
         code = cli.main(
             None if arguments is None else list(arguments),
@@ -77,29 +78,39 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(error: Exception, talk: Talk) -> int:
+    from towpath.telemetry.logs import redact
+
     if talk.debug:
-        traceback.print_exception(error)
+        click.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
     if isinstance(error, _NO_COMMAND):
         click.echo(str(error), err=True)
         return ExitCode.USAGE
-    click.echo(f"error: {_said(error)}", err=True)
-    return ExitCode.USAGE if isinstance(error, click.ClickException) else exit_code_of(error)
-
-
-def _said(error: Exception) -> str:
-    """Return one line for people."""
-    if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx is not None else "towpath"
-        return f"{_one_line(error.format_message())} Try: {path} --help"
+    click.echo(redact(f"error: {' '.join(_said(error, talk).split())}"), err=True)
     if isinstance(error, click.ClickException):
-        return _one_line(error.format_message())
-    if isinstance(error, TowpathError | CommandError):
-        return _one_line(str(error))
+        return ExitCode.USAGE
     return (
-        f"unexpected {type(error).__name__}: {_one_line(str(error))}. "
-        "Try: towpath --debug, before the same command"
+        ExitCode.UNREACHABLE if _is_from_driver(error, "OperationalError") else exit_code_of(error)
     )
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _said(error: Exception, talk: Talk) -> str:
+    """Say for people what went wrong, and what to do."""
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx is not None else "towpath"
+        return f"{error.format_message()} Try: {path} --help"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, TowpathError | CommandError):
+        return str(error)
+    if _is_from_driver(error, "Error"):
+        return f"the database refused: {error}. Try: towpath db status"
+    return (
+        f"unexpected {type(error).__name__}: {error}. "
+        f"Try: towpath --debug {shlex.join(talk.arguments)}"
+    )
+
+
+def _is_from_driver(error: Exception, kind: str) -> bool:
+    """Tell whether psycopg raised it; where it is not loaded it did not."""
+    driver = sys.modules.get("psycopg")
+    return driver is not None and isinstance(error, getattr(driver, kind))

@@ -29,6 +29,7 @@ C = TypeVar("C", psycopg.AsyncConnection[Any], psycopg.Connection[Any])
 _TUNING = (
     "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 )
+_QUESTION = " Is the server running on that host and accepting TCP/IP connections?"
 CONNECT_TIMEOUT_SECONDS = 10
 MAX_IDLE_SECONDS = 60.0
 
@@ -71,7 +72,8 @@ class Endpoint:
 
 def reason_of(error: psycopg.Error) -> str:
     """Say in one line why the server could not be reached; libpq never puts a password there."""
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).replace(_QUESTION, "")
+    return text.rstrip(" .") or type(error).__name__
 
 
 async def open_async(endpoint: Endpoint) -> psycopg.AsyncConnection[Any]:
