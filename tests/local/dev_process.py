@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ spec:
       containers:
         - name: worker
           image: registry.example/shop:1
-          command: [python, -u, worker.py]
+          command: [python3, -u, worker.py]
           env: [{name: GREETING, value: %(greeting)s}]
           readinessProbe: {exec: {command: ["true"]}}
 """
@@ -57,14 +57,18 @@ def manifests(*, pods: int = 1, greeting: str = "hello", drain: str = "30s") -> 
     return QUEUE + POOL % {"pods": pods, "greeting": greeting, "drain": drain}
 
 
+AsUser = Callable[[list[str]], list[str]]
+"""Makes a command one that another user runs."""
+
+
 class Dev:
     """A running `towpath dev`."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, user: AsUser = list) -> None:
         self.folder = folder
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments],
+            user([sys.executable, "-c", PROGRAM, *arguments]),
             cwd=folder,
             env={**os.environ, "PYTHONPATH": SOURCES},
             stdin=subprocess.DEVNULL,
@@ -127,9 +131,9 @@ class Dev:
 
 
 @contextmanager
-def running_dev(folder: Path, *arguments: str) -> Iterator[Dev]:
+def running_dev(folder: Path, *arguments: str, user: AsUser = list) -> Iterator[Dev]:
     """Run `towpath dev`; at the end nothing of it is left, whatever happened."""
-    dev = Dev(folder, *arguments)
+    dev = Dev(folder, *arguments, user=user)
     try:
         yield dev
     finally:

@@ -43,7 +43,7 @@ class Local:
     def __init__(self, folder: Path) -> None:
         self.output = io.StringIO()
         self.told: list[tuple[str, str, bool]] = []
-        self.said: list[str] = []
+        self.events: list[str] = []
         self._changed = asyncio.Event()
         self.supervisor = Supervisor(LineLog(self.output), back_off=QUICK)
         self.cluster = ProcessCluster(
@@ -51,7 +51,7 @@ class Local:
             home=folder,
             folder=folder,
             changed=self._take,
-            say=self.said.append,
+            tell_event=lambda _about, message: self.events.append(message),
         )
 
     async def until(self, condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:

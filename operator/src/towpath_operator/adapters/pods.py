@@ -98,6 +98,7 @@ def _environment(
     env = {name: value for name, value in os.environ.items() if name not in RESERVED}
     env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
     env["PYTHONUNBUFFERED"] = "1"  # a line shows when it is printed
+    env.setdefault("TOWPATH_LOG_FORMAT", "console")  # people read these, not a log collector
     for entry in container.get("env") or ():
         value = _value(pod, entry)
         if value is not None:

@@ -36,7 +36,7 @@ from towpath_operator.ports.cluster import (
 NAME_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
 SYSTEM_NAMESPACE: Final = ObjectKey("", "kube-system")
 
-Say = Callable[[str], None]
+TellEvent = Callable[[Manifest, str], None]
 
 
 class ProcessCluster:
@@ -49,7 +49,7 @@ class ProcessCluster:
         home: Path,
         folder: Path,
         changed: Changed,
-        say: Say,
+        tell_event: TellEvent,
     ) -> None:
         """Begin with no object but the namespace whose uid names this cluster.
 
@@ -58,12 +58,12 @@ class ProcessCluster:
             home: The `.towpath` folder, where Secrets become files.
             folder: The working folder of the processes.
             changed: Told of each object that was made, changed or deleted.
-            say: Shows a line to the person.
+            tell_event: Told of what would be a Kubernetes Event: about what, and its message.
         """
         self._supervisor = supervisor
         self._secrets = home / "secrets"
         self._folder = folder
-        self._say = say
+        self._tell_event = tell_event
         self._objects = ObjectStore(changed)
         self._pods: dict[ObjectKey, LocalPod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,12 +106,9 @@ class ProcessCluster:
         self._delete(kind, key, uid=uid)
 
     async def event(self, about: Manifest, *, reason: str, message: str, warning: bool) -> None:
-        """Show the event."""
-        metadata = about["metadata"]
-        mark = "warning: " if warning else ""
-        self._say(
-            f"{mark}{about['kind']} {metadata['namespace']}/{metadata['name']}: {reason}: {message}"
-        )
+        """Tell of the event; its reason and kind are in the object's conditions too."""
+        del reason, warning
+        self._tell_event(about, message)
 
     # What a person does with kubectl.
 

@@ -19,9 +19,6 @@ PASSING: Final = frozenset(
 )
 """Reasons that come and go by themselves, and are no news."""
 
-FOLLOWING: Final = frozenset({Reason.POOL_NOT_READY})
-"""Reasons that only repeat what another object says."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartBlock:
@@ -40,7 +37,7 @@ class Screen:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._colour = wants_colour(stream)
-        self._shown: dict[tuple[Kind, ObjectKey], tuple[str, str] | None] = {}
+        self._shown: dict[tuple[Kind, ObjectKey], str | None] = {}
 
     def say(self, text: str) -> None:
         """Write a line."""
@@ -80,12 +77,19 @@ class Screen:
             if shown is not None:
                 self.say(f"{kind.name} {place[1]}: ready again")
             return
-        verdict = (ready["reason"], ready["message"])
-        if ready["reason"] not in PASSING | FOLLOWING and shown != verdict:
-            self._shown[place] = verdict
-            self.say(
-                f"{kind.name} {place[1]}: {self._painted('not ready', '33')}: {ready['message']}"
-            )
+        message = ready["message"]
+        # A Queue repeats what its pool says.
+        others = [text for other, text in self._shown.items() if text and other != place]
+        repeated = any(message.endswith(text) for text in others)
+        if ready["reason"] not in PASSING and not repeated and shown != message:
+            self._shown[place] = message
+            self.say(f"{kind.name} {place[1]}: {self._painted('not ready', '33')}: {message}")
+
+    def event(self, about: Manifest, message: str) -> None:
+        """Write an event of an object, unless its condition says the same."""
+        if message not in {(condition(about, "Ready") or {}).get("message"), *self._shown.values()}:
+            metadata = about["metadata"]
+            self.say(f"{about['kind']} {metadata['namespace']}/{metadata['name']}: {message}")
 
     def gone(self, kind: Kind, key: ObjectKey) -> None:
         """Forget an object."""

@@ -106,7 +106,7 @@ class Session:
             home=self._home,
             folder=self._options.folder,
             changed=self._take_change,
-            say=self._say_event,
+            tell_event=self._say_event,
         )
         async with self._controller() as self._operator:
             self._stop.then(when_asked=self._say_stopping, when_urgent=self._kill)
@@ -249,9 +249,9 @@ class Session:
         if self._block_shown:
             self._screen.verdict(kind, manifest)
 
-    def _say_event(self, text: str) -> None:
+    def _say_event(self, about: Manifest, message: str) -> None:
         if self._block_shown:
-            self._screen.say(text)
+            self._screen.event(about, message)
 
     def _say_stopping(self) -> None:
         self._screen.say("stopping: workers drain; Ctrl-C again stops at once")
