@@ -1,0 +1,1 @@
+"""The shop: a small application whose orders are durable workflows."""
