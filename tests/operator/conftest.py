@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,9 +52,22 @@ def operator(operator_process: OperatorProcess) -> Iterator[OperatorProcess]:
 
 
 @pytest.fixture
-def api(administrator: Requests, operator: OperatorProcess) -> Iterator[Api]:
-    """Return a namespace of the test's own; it is deleted afterwards."""
+def new_api(administrator: Requests, operator: OperatorProcess) -> Iterator[Callable[[], Api]]:
+    """Return a function that makes a namespace of the test's own; they are deleted afterwards."""
     del operator
-    made = new_namespace(administrator)
-    yield made
-    administrator.send("delete", f"/api/v1/namespaces/{made.namespace}")
+    made: list[Api] = []
+
+    def make() -> Api:
+        made.append(new_namespace(administrator))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.exists():
+            administrator.send("delete", f"/api/v1/namespaces/{one.namespace}")
+
+
+@pytest.fixture
+def api(new_api: Callable[[], Api]) -> Api:
+    """Return a namespace of the test's own."""
+    return new_api()

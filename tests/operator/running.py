@@ -62,6 +62,12 @@ class Api:
     requests: Requests
     namespace: str
 
+    def exists(self) -> bool:
+        """Tell whether the namespace is there and not about to go."""
+        found = self.requests.send("get", "/api/v1/namespaces")["items"]
+        mine = [one for one in found if one["metadata"]["name"] == self.namespace]
+        return bool(mine) and "deletionTimestamp" not in mine[0]["metadata"]
+
     def get(self, kind: Kind, name: str) -> dict[str, Any] | None:
         """Return an object, or None."""
         try:

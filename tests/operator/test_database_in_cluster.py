@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from psycopg import sql
-from tests.operator.running import Api, OperatorProcess, eventually, new_namespace, statuses
+from tests.operator.running import Api, OperatorProcess, eventually, statuses
 
-from towpath_operator.adapters.kubernetes import Requests
 from towpath_operator.ports.cluster import QUEUE, QUEUE_DATABASE, WORKER_POOL
 
 PASSWORD = "never-to-be-seen-0xC0FFEE"  # noqa: S105 - what must not show up anywhere
@@ -93,10 +92,10 @@ def test_a_schema_that_no_longer_serves_this_operator_is_left_alone(
 
 
 def test_a_server_that_does_not_answer_delays_no_other_database(
-    administrator: Requests, api: Api, silent_server: str, empty_database_url: str
+    new_api: Callable[[], Api], api: Api, silent_server: str, empty_database_url: str
 ) -> None:
     """Many queues of a silent server stand beside one of a good server, which is Ready at once."""
-    stuck = new_namespace(administrator)
+    stuck = new_api()
     stuck.database(silent_server)
     for number in range(40):
         stuck.queue(f"stuck-{number}")
@@ -104,7 +103,6 @@ def test_a_server_that_does_not_answer_delays_no_other_database(
     api.queue("mail")
     api.wait_ready(QUEUE, "mail", seconds=8)
     stuck.wait_reason(QUEUE, "stuck-39", "DatabaseUnreachable", seconds=60)
-    administrator.send("delete", f"/api/v1/namespaces/{stuck.namespace}")
 
 
 def test_connections_that_postgres_ends_are_made_again_without_a_trace(
@@ -140,10 +138,10 @@ def test_connections_that_postgres_ends_are_made_again_without_a_trace(
 
 
 def test_a_database_of_another_namespace_must_be_granted(
-    administrator: Requests, api: Api, empty_database_url: str
+    new_api: Callable[[], Api], api: Api, empty_database_url: str
 ) -> None:
     """DatabaseNotGranted until its owner lists the namespace; the grant is noticed at once."""
-    owner = new_namespace(administrator)
+    owner = new_api()
     owner.database(empty_database_url)
     owner.wait_ready(QUEUE_DATABASE, "default")
     reference = {"name": "default", "namespace": owner.namespace}
@@ -152,7 +150,6 @@ def test_a_database_of_another_namespace_must_be_granted(
     grant = {"spec": {"allowedNamespaces": [api.namespace]}}
     owner.merge(QUEUE_DATABASE, "default", grant)
     api.wait_ready(QUEUE, "mail", seconds=5)
-    administrator.send("delete", f"/api/v1/namespaces/{owner.namespace}")
 
 
 def test_a_row_that_code_declared_becomes_the_manifests_and_keeps_its_work(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
-from tests.operator.running import Api, OperatorProcess, eventually, new_namespace
+from tests.operator.running import Api, OperatorProcess, eventually
 
 from towpath.store.statements import Statements
-from towpath_operator.adapters.kubernetes import Requests
 from towpath_operator.ports.cluster import DEPLOYMENT, QUEUE, QUEUE_DATABASE, SECRET, WORKER_POOL
 
 WORKERS: dict[str, Any] = {
@@ -169,29 +168,29 @@ def test_deleting_a_queue_removes_its_workers_keeps_its_rows_and_frees_its_name(
 
 
 def test_a_namespace_goes_while_the_operator_is_away(
-    administrator: Requests, operator: OperatorProcess, empty_database_url: str
+    new_api: Callable[[], Api], operator: OperatorProcess, empty_database_url: str
 ) -> None:
     """Nothing waits for the operator; when it is back it frees the rows of what has gone."""
-    keeper, leaving = new_namespace(administrator), new_namespace(administrator)
+    keeper, leaving = new_api(), new_api()
     keeper.database(empty_database_url, allowedNamespaces=["*"])
     reference = {"name": "default", "namespace": keeper.namespace}
     leaving.queue("mail", databaseRef=reference, workers=WORKERS)
     leaving.wait_ready(QUEUE, "mail")
     assert operator.stop() == 0
-    place = f"/api/v1/namespaces/{leaving.namespace}"
-    administrator.send("delete", place)
-    listed = "/api/v1/namespaces"
+    leaving.requests.send("delete", f"/api/v1/namespaces/{leaving.namespace}")
     eventually(
         lambda: (
             leaving.namespace
-            not in [one["metadata"]["name"] for one in administrator.send("get", listed)["items"]]
+            not in [
+                one["metadata"]["name"]
+                for one in leaving.requests.send("get", "/api/v1/namespaces")["items"]
+            ]
         ),
         seconds=60,
     )
     operator.start()
     owner = "SELECT owner_uid FROM towpath.queue WHERE name = 'mail'"
     eventually(lambda: rows(empty_database_url, owner) == [(None,)])
-    administrator.send("delete", f"/api/v1/namespaces/{keeper.namespace}")
 
 
 def test_an_operator_that_was_killed_converges_on_what_changed_meanwhile(

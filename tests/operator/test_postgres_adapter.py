@@ -1,0 +1,196 @@
+"""The Databases port on a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import psycopg
+
+from towpath.domain.queue import QueueSettings
+from towpath.store.statements import Statements
+from towpath_operator.adapters.postgres import PostgresDatabases
+from towpath_operator.plan.observed import DatabaseTarget, Owner
+from towpath_operator.ports.cluster import ObjectKey
+
+OURS = Owner(cluster="here", namespace="shop", name="mail", uid="uid-1")
+THEIRS = Owner(cluster="there", namespace="shop", name="mail", uid="uid-2")
+
+
+def target_of(url: str) -> DatabaseTarget:
+    """Return the target of a test's database."""
+    return DatabaseTarget(key=ObjectKey("shop", "default"), schema="towpath", uri=url)
+
+
+@asynccontextmanager
+async def databases() -> AsyncIterator[PostgresDatabases]:
+    """Lend the adapter, and close what it opened."""
+    opened = PostgresDatabases()
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def run(scenario: Callable[[PostgresDatabases], Awaitable[None]]) -> None:
+    """Run a scenario with an adapter of its own."""
+
+    async def whole() -> None:
+        async with databases() as opened:
+            await scenario(opened)
+
+    asyncio.run(whole())
+
+
+def execute(url: str, statement: str) -> None:
+    """Run a statement in the test's database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def enqueue(url: str, workflows: int) -> None:
+    """Enqueue some workflows of two names on the queue `mail`."""
+    statements = Statements("towpath")
+    with psycopg.connect(url, autocommit=True) as connection:
+        for number in range(workflows):
+            parameters = {
+                "queue": "mail",
+                "id": None,
+                "secret": number,
+                "name": f"work-{number % 2}",
+                "codec": "json",
+                "input": "{}",
+                "channel": statements.channel,
+                "always_notify": False,
+            }
+            connection.execute(statements["enqueue"], parameters)
+
+
+def test_a_database_without_the_schema_is_looked_at_and_migrated(empty_database_url: str) -> None:
+    """No schema is a state, not a problem; a second migration finds nothing to do."""
+    target = target_of(empty_database_url)
+
+    async def scenario(opened: PostgresDatabases) -> None:
+        look = await opened.look(target, cluster="here", queue_names=["mail"])
+        assert look.state.problem is None
+        assert look.state.schema_version is None
+        await opened.migrate(target)
+        await opened.migrate(target)
+        look = await opened.look(target, cluster="here", queue_names=["mail"])
+        assert look.state.migrated
+        assert dict(look.rows) == {}
+
+    run(scenario)
+
+
+def test_a_row_is_taken_only_from_the_owner_that_was_observed(database_url: str) -> None:
+    """Of two who find it free one has it; to replace an owner takes knowing it."""
+    target = target_of(database_url)
+
+    async def scenario(opened: PostgresDatabases) -> None:
+        limits = QueueSettings(concurrency=3, worker_concurrency=1)
+
+        async def declare(owner: Owner, replaces: str | None, settings: QueueSettings) -> object:
+            row = await opened.declare(
+                target, queue_name="mail", settings=settings, owner=owner, replaces=replaces
+            )
+            return row.owner, row.settings
+
+        assert await declare(OURS, None, limits) == (OURS, limits)
+        other = QueueSettings(concurrency=9)
+        assert await declare(THEIRS, None, other) == (OURS, limits)
+        assert await declare(THEIRS, "uid-1", other) == (THEIRS, other)
+        await opened.release(target, queue_name="mail", owner=OURS)
+        look = await opened.look(target, cluster="here", queue_names=["mail"])
+        assert look.rows["mail"].owner == THEIRS
+        await opened.release(target, queue_name="mail", owner=THEIRS)
+        look = await opened.look(target, cluster="here", queue_names=["mail"])
+        assert (look.rows["mail"].owner, look.rows["mail"].settings) == (None, other)
+
+    run(scenario)
+
+
+def test_a_revision_rises_and_workers_are_told_only_by_a_changed_limit(database_url: str) -> None:
+    """The same declaration again writes nothing; a new owner alone changes no limit."""
+    target = target_of(database_url)
+
+    async def scenario(opened: PostgresDatabases) -> None:
+        assert await opened.listen(target)
+
+        async def revision(owner: Owner, places: int) -> int:
+            await opened.declare(
+                target,
+                queue_name="mail",
+                settings=QueueSettings(concurrency=places),
+                owner=owner,
+                replaces=OURS.uid,
+            )
+            with psycopg.connect(database_url) as connection:
+                found = connection.execute("SELECT revision FROM towpath.queue WHERE name = 'mail'")
+                return int((found.fetchone() or [0])[0])
+
+        first = await revision(OURS, 1)
+        await asyncio.wait_for(opened.heard(target), timeout=10)
+        assert await revision(OURS, 1) == first
+        assert await revision(THEIRS, 1) == first
+        assert await revision(THEIRS, 2) == first + 1
+
+    run(scenario)
+
+
+def test_the_work_of_a_queue_is_counted_to_ten_thousand(database_url: str) -> None:
+    """Beyond that only the fact that there is more is known; a queue without a row is left out."""
+    target = target_of(database_url)
+    execute(database_url, "INSERT INTO towpath.queue (name) VALUES ('mail'), ('idle')")
+    enqueue(database_url, 3)
+
+    async def scenario(opened: PostgresDatabases) -> None:
+        counts = await opened.count(target, ["mail", "idle", "nowhere"])
+        assert set(counts) == {"mail", "idle"}
+        assert (counts["mail"].waiting, counts["mail"].waiting_capped) == (3, False)
+        assert counts["idle"].quiet
+        execute(
+            database_url,
+            "INSERT INTO towpath.ready (queue, name, version, rank, line, seq)"
+            " SELECT 'mail', 'more', '', 0, n, n FROM generate_series(100, 10200) n",
+        )
+        counts = await opened.count(target, ["mail"])
+        assert (counts["mail"].waiting, counts["mail"].waiting_capped) == (10_000, True)
+
+    run(scenario)
+
+
+def test_an_enqueue_is_heard_where_it_was_asked_for_and_nowhere_else(database_url: str) -> None:
+    """The operator stands in the table of sleepers for the queues of idle pools alone."""
+    target = target_of(database_url)
+    execute(database_url, "INSERT INTO towpath.queue (name) VALUES ('mail'), ('idle')")
+
+    async def scenario(opened: PostgresDatabases) -> None:
+        await opened.listen(target)
+        await opened.ask_for_notify(target, ["mail", "idle"])
+        await opened.ask_for_notify(target, ["mail"])
+        with psycopg.connect(database_url) as connection:
+            found = connection.execute("SELECT queue, listener FROM towpath.sleeper").fetchall()
+        assert found == [("mail", 0)]
+        await asyncio.to_thread(enqueue, database_url, 1)
+        await asyncio.wait_for(opened.heard(target), timeout=10)
+
+    run(scenario)
+
+
+def test_a_rotated_uri_closes_what_the_old_one_opened(
+    new_database: Callable[[], str],
+) -> None:
+    """Nothing goes to the old place once the Secret names another."""
+    first, second = new_database(), new_database()
+    execute(second, "INSERT INTO towpath.queue (name) VALUES ('here')")
+
+    async def scenario(opened: PostgresDatabases) -> None:
+        assert await opened.count(target_of(first), ["here"]) == {}
+        assert set(await opened.count(target_of(second), ["here"])) == {"here"}
+
+    run(scenario)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'towpath-operator'"
+    with psycopg.connect(first) as connection:
+        assert connection.execute(query.encode()).fetchone() == (0,)
