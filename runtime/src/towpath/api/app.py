@@ -294,6 +294,7 @@ class App:
                 ]
             if slots is not None:
                 changes["slots"] = slots
+            self.engine.may_migrate = settings.migrate
             worker = Worker(
                 self.engine, settings.changed(**changes), library=metadata.version("towpath")
             )

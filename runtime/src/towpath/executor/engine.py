@@ -14,7 +14,11 @@ from typing import Any, TypeVar
 import psycopg
 
 from towpath.codec import Codec
-from towpath.domain.errors import DatabaseUnreachableError
+from towpath.domain.errors import (
+    DatabaseUnreachableError,
+    SchemaMissingError,
+    SchemaOlderError,
+)
 from towpath.domain.ids import Seq
 from towpath.executor.context import workflow_task_factory
 from towpath.executor.loops import LoopThread
@@ -26,9 +30,10 @@ from towpath.store.connect import (
     AsyncConnections,
     BlockingConnections,
     Endpoint,
-    check_schema,
+    open_async,
     reason_of,
 )
+from towpath.store.migrate import migrate, schema_state
 from towpath.store.session import Session, run_blocking
 from towpath.store.statements import Statements
 
@@ -67,6 +72,8 @@ class Engine:
         self._async = AsyncConnections(settings.endpoint, size=settings.connections)
         self._blocking: BlockingConnections | None = None
         self._schema_checked = False
+        self.may_migrate = False
+        """Whether the first use may migrate a missing or older schema; launch allows it."""
         self.recorder = StepRecorder(self._record, lambda: self.io.loop)
         self.watcher = ResultWatcher(self._ask_results)
 
@@ -124,9 +131,26 @@ class Engine:
             return result
 
     async def _check_schema(self) -> None:
-        if not self._schema_checked:
-            await check_schema(self.settings.endpoint, self.settings.schema)
-            self._schema_checked = True
+        if self._schema_checked:
+            return
+        async with await open_async(self.settings.endpoint) as connection:
+            await self.prepare_schema(connection)
+
+    async def prepare_schema(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Make sure that the schema serves this library; migrate it where that is allowed.
+
+        Raises:
+            SchemaError: it is missing or older and may not be migrated, or is too new.
+        """
+        schema = self.settings.schema
+        try:
+            (await schema_state(connection, schema)).check()
+        except (SchemaMissingError, SchemaOlderError):
+            if not self.may_migrate:
+                raise
+            applied = await migrate(connection, schema)
+            logger.info("schema migrated", extra={"schema": schema, "applied": list(applied)})
+        self._schema_checked = True
 
     # -- what the parts above write and read
 

@@ -46,6 +46,8 @@ class Registry:
         self._lock = threading.Lock()
         self._workflows: dict[WorkflowName, WorkflowDefinition] = {}
         self._queues: dict[QueueName, QueueDeclaration] = {}
+        self.names: tuple[WorkflowName, ...] = ()
+        """The names of every workflow, sorted."""
 
     def add_workflow(self, definition: WorkflowDefinition) -> None:
         """Register a workflow.
@@ -64,6 +66,7 @@ class Registry:
                     second=definition.place,
                 )
             self._workflows[definition.name] = definition
+            self.names = tuple(sorted(self._workflows))
 
     def add_queue(self, declaration: QueueDeclaration) -> None:
         """Declare a queue; one without options adds nothing to one with options.
@@ -90,7 +93,7 @@ class Registry:
     def workflows(self) -> list[WorkflowDefinition]:
         """Return every workflow, in the order of their names."""
         with self._lock:
-            return [self._workflows[name] for name in sorted(self._workflows)]
+            return [self._workflows[name] for name in self.names]
 
     def queue(self, name: QueueName) -> QueueDeclaration | None:
         """Return a declared queue by name."""

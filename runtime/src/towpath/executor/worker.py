@@ -12,13 +12,18 @@ from datetime import timedelta
 
 import psycopg
 
-from towpath.domain.errors import DatabaseUnreachableError, TowpathError
+from towpath.domain.errors import (
+    DatabaseUnreachableError,
+    SchemaMissingError,
+    SchemaOlderError,
+    TowpathError,
+)
 from towpath.domain.ids import INTERNAL_QUEUE, QueueName, Seq, WorkerId, WorkflowName
 from towpath.executor.context import Execution
+from towpath.executor.declarations import declare_queues
 from towpath.executor.dispatcher import Dispatcher, Reports
 from towpath.executor.engine import BackOff, Engine
 from towpath.executor.heartbeat import Heartbeat
-from towpath.executor.preparation import declare_queues, prepare_schema
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
 from towpath.store import steps, workers
@@ -29,6 +34,14 @@ from towpath.store.session import AsyncSession
 logger = logging.getLogger("towpath.worker")
 
 LAST_WRITES_SECONDS = 5.0
+
+# Worth another try: an outage, and a schema that somebody else migrates, as the operator does for pods.
+_AWAY = (
+    psycopg.OperationalError,
+    DatabaseUnreachableError,
+    SchemaMissingError,
+    SchemaOlderError,
+)
 
 
 class Worker:
@@ -51,6 +64,8 @@ class Worker:
         self._dispatcher: Dispatcher
         self._runner: WorkflowRunner
         self._serving: concurrent.futures.Future[None] | None = None
+        self._serving_task: asyncio.Task[None] | None = None
+        self._drained_by = 0.0
         self._loading: set[asyncio.Task[None]] = set()
 
     # -- for callers, from any thread
@@ -108,8 +123,8 @@ class Worker:
         served = [q.name for q in self._engine.registry.queues()] if named is None else list(named)
         return [*served, INTERNAL_QUEUE]
 
-    def _names(self) -> list[WorkflowName]:
-        return [w.name for w in self._engine.registry.workflows()]
+    def _names(self) -> Sequence[WorkflowName]:
+        return self._engine.registry.names
 
     def _identity(self) -> workers.WorkerIdentity:
         definitions = self._engine.registry.workflows()
@@ -135,14 +150,12 @@ class Worker:
             self._engine.statements, self.settings.slots, self._names, reports
         )
         self._runner = WorkflowRunner(self._engine, self._dispatcher.finished)
-        back_off = BackOff()
+        self._serving_task = asyncio.current_task()
         try:
-            while not self._stopping.is_set():
-                try:
-                    await self._serve_connected(back_off)
-                except (psycopg.OperationalError, DatabaseUnreachableError) as error:
-                    back_off.failed(error)
-                    await back_off.pause()
+            await self._serve_until_drained()
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
         except TowpathError as error:
             self._failure = error
             logger.error("worker cannot serve", extra={"reason": str(error)})  # noqa: TRY400 - the reason says it
@@ -152,6 +165,19 @@ class Worker:
         finally:
             self._stopped.set()
 
+    async def _serve_until_drained(self) -> None:
+        """Serve, and again after every outage; in the drain too, for what there is still to write."""
+        back_off = BackOff()
+        while True:
+            try:
+                return await self._serve_connected(back_off)
+            except _AWAY as error:
+                back_off.failed(error)
+            late = asyncio.get_running_loop().time() >= self._drained_by + LAST_WRITES_SECONDS
+            if self._stopping.is_set() and (late or self._dispatcher.idle):
+                return None
+            await back_off.pause()
+
     async def _serve_connected(self, back_off: BackOff) -> None:
         """Serve over two fresh connections until one breaks or the worker has drained."""
         engine = self._engine
@@ -160,7 +186,7 @@ class Worker:
             await open_async(engine.settings.endpoint) as beats,
         ):
             prepare = engine.settings.endpoint.prepare
-            await prepare_schema(turns, engine.settings.schema, migrate=self.settings.migrate)
+            await engine.prepare_schema(turns)
             session = AsyncSession(turns, prepare=prepare)
             await declare_queues(session, engine)
             heartbeat = Heartbeat(self, beats, AsyncSession(beats, prepare=prepare))
@@ -180,7 +206,7 @@ class Worker:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        for task in (beating, turning):
+        for task in tasks:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
         await self._say_goodbye()
@@ -240,7 +266,7 @@ class Worker:
         if (
             written is not None
             and list(written.queues) == self.queues
-            and list(written.names) == self._names()
+            and list(written.names) == list(self._names())
         ):
             return None
         return self._identity()
@@ -333,7 +359,8 @@ class Worker:
         self._runner.start(attempts)
 
     def _stale(self, seq: Seq) -> None:
-        logger.warning("outcome came too late", extra={"seq": seq})
+        # another attempt took over, or it was written already and the answer was lost
+        logger.info("outcome found no place", extra={"seq": seq})
 
     # -- the end
 
@@ -341,8 +368,10 @@ class Worker:
         if self._stopping.is_set() or self._stopped.is_set():
             await self._stopped.wait()
             return
+        self._drained_by = asyncio.get_running_loop().time() + drain.total_seconds()
         self._stopping.set()
-        self._drain = drain
+        if self._worker_id is None and self._dispatcher.idle and self._serving_task is not None:
+            self._serving_task.cancel()  # it may be waiting for a server that does not answer
         await self._stopped.wait()
 
     async def _drained(self) -> None:
@@ -357,9 +386,8 @@ class Worker:
             )
         for execution in list(self._dispatcher.active.values()):
             execution.interrupt_wait("its worker stops")
-        deadline = asyncio.get_running_loop().time() + self._drain.total_seconds()
         while not self._dispatcher.idle:
-            if asyncio.get_running_loop().time() >= deadline:
+            if asyncio.get_running_loop().time() >= self._drained_by:
                 for execution in list(self._dispatcher.active.values()):
                     execution.interrupt("its worker stops", hand_back=True)
             await asyncio.sleep(0.01)

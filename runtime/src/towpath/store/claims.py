@@ -13,7 +13,7 @@ from towpath.domain.ids import (
     WorkflowName,
     format_generated_id,
 )
-from towpath.domain.status import WorkflowStatus
+from towpath.domain.status import WorkflowStatus, is_legal
 from towpath.store.session import Call, Row, Session
 from towpath.store.statements import Statements
 
@@ -27,6 +27,11 @@ class Outcome:
     queue: QueueName
     status: WorkflowStatus
     output: str | None
+
+    def __post_init__(self) -> None:
+        """Hold to the table of transitions: an attempt that runs is PENDING."""
+        if not is_legal(WorkflowStatus.PENDING, self.status) or not self.status.ended:
+            raise ValueError(f"an attempt cannot end as {self.status}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ def _claim(statements: Statements, turn: Turn, request: ClaimRequest) -> Call:
         "queue": request.queue,
         "revision": request.revision,
         "limit": request.limit,
-        "names": turn.names,
+        "names": list(turn.names),
     }
 
 

@@ -110,6 +110,7 @@ class Idle(Generic[C]):
 
     def __init__(self) -> None:
         self._kept: deque[tuple[float, C]] = deque()
+        self._drained = False
 
     def take(self) -> C | None:
         """Return an open connection, None where there is none."""
@@ -122,7 +123,11 @@ class Idle(Generic[C]):
 
     def keep(self, connection: C) -> C | None:
         """Take a connection back; return one to close instead: it is broken, or idle for too long."""
-        if connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
+        if (
+            self._drained
+            or connection.closed
+            or connection.info.transaction_status != TransactionStatus.IDLE
+        ):
             return connection
         now = time.monotonic()
         self._kept.append((now, connection))
@@ -132,7 +137,8 @@ class Idle(Generic[C]):
         return None
 
     def drain(self) -> list[C]:
-        """Return every connection, to be closed."""
+        """Return every connection, to be closed; those that are out are closed when they come back."""
+        self._drained = True
         kept = [connection for _, connection in self._kept]
         self._kept.clear()
         return kept
