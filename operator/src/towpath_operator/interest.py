@@ -16,9 +16,9 @@ WORTH: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What an object was last woken with, and until when it is not to be woken for numbers."""
+    """When an object was last woken, or is to be, and with what."""
 
-    quiet_until: float
+    at: float
     wanted: int
     counts: dict[str, QueueCounts]
 
@@ -39,11 +39,11 @@ class Interest:
         told = self._told.get(subject)
         if told is None or wanted != told.wanted:
             after = 0.0
-        elif _is_news(told.counts, counts):
-            after = max(0.0, told.quiet_until - now)
+        elif told.at > now or not _is_news(told.counts, counts):
+            return None  # nothing to tell, or the wake that is due will tell it
         else:
-            return None
-        self._told[subject] = _Told(now + after + NUMBERS_EVERY, wanted, dict(counts))
+            after = max(0.0, told.at + NUMBERS_EVERY - now)
+        self._told[subject] = _Told(now + after, wanted, dict(counts))
         return after
 
     def forget_all_but(self, subjects: Collection[Subject]) -> None:
