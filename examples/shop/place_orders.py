@@ -11,6 +11,7 @@ import argparse
 from shop.workflows import fulfil_batch, fulfil_order, orders
 
 import towpath
+from towpath import SetWorkflowID
 
 
 def main() -> None:
@@ -22,7 +23,8 @@ def main() -> None:
     options = parser.parse_args()
     numbers = list(range(options.first, options.last + 1))
     if options.as_batch:
-        print(towpath.start_workflow(fulfil_batch, numbers).workflow_id)
+        with SetWorkflowID(f"batch-{options.first}-{options.last}"):
+            print(towpath.start_workflow(fulfil_batch, numbers).workflow_id)
         return
     for number in numbers:
         # The same id again is the same workflow: an order that is placed twice runs once.

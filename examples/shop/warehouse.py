@@ -28,6 +28,7 @@ class Call:
     order: int
     worker: str
     began: float
+    ended: float | None = None
     outcome: str = "in flight"
     """`in flight`, `answered`, `refused`, or `cut off` where the client went away first."""
 
@@ -74,7 +75,7 @@ class Warehouse:
             "limit": self.limit,
             "in_flight": self.in_flight,
             "most_at_once": self.most_at_once,
-            "now": asyncio.get_running_loop().time(),
+            "now": _now(),
             "calls": [asdict(call) for call in self.calls],
         }
 
@@ -86,11 +87,11 @@ class Warehouse:
             action=request.path.removeprefix("/"),
             order=int(json.loads(request.body)["order"]),
             worker=request.headers.get("worker", ""),
-            began=asyncio.get_running_loop().time(),
+            began=_now(),
         )
         self.calls.append(call)
         if self.in_flight >= self.limit:
-            call.outcome = "refused"
+            call.outcome, call.ended = "refused", _now()
             await _answer(writer, HTTPStatus.TOO_MANY_REQUESTS, {"error": "too many calls at once"})
             return
         self.in_flight += 1
@@ -106,7 +107,12 @@ class Warehouse:
             await asyncio.wait({gone}, timeout=PATIENCE_SECONDS)
         finally:
             gone.cancel()
+            call.ended = _now()
             self.in_flight -= 1
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _read(reader: asyncio.StreamReader) -> Request:
