@@ -77,6 +77,7 @@ class Dev:
             text=True,
             start_new_session=True,
         )
+        self._deaf = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -114,6 +115,10 @@ class Dev:
         pid_file = self.folder / ".towpath" / "postgres" / "data" / "postmaster.pid"
         return int(pid_file.read_text().partition("\n")[0])
 
+    def stop_reading(self) -> None:
+        """Close our end of its stderr after the next line."""
+        self._deaf = True
+
     def interrupt(self) -> None:
         """Send what Ctrl-C sends."""
         self.process.send_signal(signal.SIGINT)
@@ -128,6 +133,9 @@ class Dev:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line.rstrip("\n"))
+            if self._deaf:
+                self.process.stderr.close()
+                return
 
 
 @contextmanager

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
-from tests.local.dev_process import QUEUE, AsUser, manifests, running_dev, write
+from tests.local.dev_process import QUEUE, AsUser, Dev, manifests, running_dev, write
 from tests.local.processes import SOURCES, eventually, is_running, needs_setpriv, unprivileged
 
 from towpath.local.discovery import find_dev, find_dev_url
@@ -214,6 +215,25 @@ def test_bad_options(open_folder: Path, arguments: list[str], said: str, code: i
         assert dev.ends() == code
         assert said in dev.said
         assert "Traceback" not in dev.said
+
+
+def comes_back(dev: Dev, worker: int) -> bool:
+    """Tell whether another process has taken a worker's place."""
+    return not {worker}.issuperset(dev.workers())
+
+
+def test_nobody_reads(open_folder: Path) -> None:
+    """A closed stderr, as of `| head -1` or a terminal that is gone, stops nothing."""
+    with running_dev(open_folder, "-f", write(open_folder, manifests())) as dev:
+        dev.hears("stop  Ctrl-C")
+        dev.hears("| up hello")
+        dev.stop_reading()
+        for _ in range(3):
+            (worker,) = dev.workers()
+            os.kill(worker, signal.SIGKILL)
+            eventually(partial(comes_back, dev, worker), "the worker comes back")
+        dev.interrupt()
+        assert dev.ends() in {0, 120}
 
 
 def test_second_dev_is_refused(open_folder: Path) -> None:

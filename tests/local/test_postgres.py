@@ -70,6 +70,15 @@ def test_password(open_folder: Path) -> None:
         assert shown == ("127.0.0.1",)
 
 
+def test_long_path(open_folder: Path) -> None:
+    """In a folder whose path is too long for a socket, Postgres is reached over loopback alone."""
+    deep = open_folder / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    with running(deep) as server, psycopg.connect(server.url) as connection:
+        shown = connection.execute("SHOW unix_socket_directories").fetchone()
+    assert shown == ("",)
+
+
 @needs_root
 def test_root_uses_another_user(open_folder: Path) -> None:
     """As root, Postgres runs as a user that exists and has no privileges."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import socket
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -293,6 +294,32 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["TOWPATH_HTTP_PORT"])), Hand
                 return not pod["status"]["containerStatuses"][0]["ready"]
 
             await here.until(unready)
+
+    asyncio.run(scenario())
+
+
+def test_taken_port(tmp_path: Path) -> None:
+    """A pod whose port a stranger has taken gets another one when it is started again."""
+    script = """
+import http.server, os, pathlib, time
+while not pathlib.Path("go").exists(): time.sleep(0.01)
+port = int(os.environ["TOWPATH_HTTP_PORT"])
+http.server.HTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+    async def scenario() -> None:
+        async with local(tmp_path) as here:
+            manifest = deployment(script=script)
+            container = manifest["spec"]["template"]["spec"]["containers"][1]
+            container["readinessProbe"] = {"httpGet": {"path": "/", "port": 8686}}
+            await here.cluster.create(manifest)
+            taken = int(here.supervisor.processes[0].command.env["TOWPATH_HTTP_PORT"])
+            with socket.socket() as stranger:
+                stranger.bind(("127.0.0.1", taken))
+                stranger.listen()
+                (tmp_path / "go").touch()
+                await here.available(1)
+            assert here.supervisor.processes[0].restarts >= 2
 
     asyncio.run(scenario())
 

@@ -1,8 +1,8 @@
 """The command `towpath dev`: the same manifests and the same reconcile as in a cluster, here.
 
-Exit codes: 0 stopped by Ctrl-C or SIGTERM; 2 a wrong option or manifest; 4 another dev runs in the
-folder, or the schema is not this version's; 5 no Postgres, or it does not answer; 130 stopped at
-once by a second Ctrl-C.
+Exit codes: 0 stopped by Ctrl-C or SIGTERM; 1 the folder cannot be used; 2 a wrong option or manifest;
+4 another dev runs in the folder, or the schema is not this version's; 5 no Postgres, or it does not
+answer; 130 stopped at once by a second Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 
 import click
 
+FAILED: Final = 1
 USAGE: Final = 2
 CONFLICT: Final = 4
 UNREACHABLE: Final = 5
@@ -28,9 +29,9 @@ towpath dev app.py
 towpath dev --filename queue.yaml --app shop.workflows
 """
 EPILOG: Final = """\b
-Exit codes: 0 stopped by Ctrl-C or SIGTERM; 2 a wrong option or manifest;
-4 another dev runs here, or the schema is not this version's; 5 no Postgres;
-130 stopped at once by a second Ctrl-C.
+Exit codes: 0 stopped by Ctrl-C or SIGTERM; 1 the folder cannot be used;
+2 a wrong option or manifest; 4 another dev runs here, or the schema is not
+this version's; 5 no Postgres; 130 stopped at once by a second Ctrl-C.
 """
 
 
@@ -104,7 +105,9 @@ def _run(filenames: tuple[str, ...], app: str | None, database_url: str | None) 
         screen.error(str(error))
         return CONFLICT
     except DatabaseDownError as error:
-        screen.error(f"the database does not answer: {error}")
+        screen.error(
+            f"the database does not answer: {error}. Try: towpath dev without --database-url"
+        )
         return UNREACHABLE
     except TowpathError as error:
         screen.error(str(error))

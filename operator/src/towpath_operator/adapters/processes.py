@@ -18,8 +18,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from towpath.local.children import Command
 from towpath.local.folder import write_private
-from towpath.local.supervise import Supervisor
+from towpath.local.supervise import State, Supervised, Supervisor
 from towpath_operator.adapters import probes
 from towpath_operator.adapters.objects import Changed, ObjectStore, identity
 from towpath_operator.adapters.pods import LocalPod, command_of, pod_manifest, pod_status
@@ -205,7 +206,7 @@ class ProcessCluster:
         self._objects.create(pod_manifest(pod), uid=pod.uid)
         pod.process = self._supervisor.launch(
             name,
-            command_of(pod, folder=self._folder, secret_file=self._secret_file),
+            self._command(pod),
             on_change=lambda: self._pod_changed(pod),
         )
         self._objects.set_status(POD, pod.key, pod_status(pod))
@@ -235,6 +236,8 @@ class ProcessCluster:
             await asyncio.sleep(probes.PERIOD_SECONDS if answered else probes.PERIOD_SECONDS / 5)
 
     def _pod_changed(self, pod: LocalPod) -> None:
+        if pod.process is not None and pod.process.state is State.BACKING_OFF:
+            self._renew_port(pod, pod.process)
         self._objects.set_status(POD, pod.key, pod_status(pod))
         self._roll_soon(pod.deployment)
 
@@ -262,6 +265,15 @@ class ProcessCluster:
         """Return the Deployment's pods that are not being stopped."""
         return [pod for pod in self._pods.values() if pod.deployment == key and not pod.terminating]
 
+    def _renew_port(self, pod: LocalPod, process: Supervised) -> None:
+        """Give the next run another port where a stranger has taken the pod's meanwhile."""
+        if not _is_free(pod.port):
+            pod.port = self._free_port()
+            process.command = self._command(pod)
+
+    def _command(self, pod: LocalPod) -> Command:
+        return command_of(pod, folder=self._folder, secret_file=self._secret_file)
+
     def _free_port(self) -> int:
         """Find a port that is free and promised to no other pod."""
         promised = {pod.port for pod in self._pods.values()}
@@ -276,6 +288,16 @@ class ProcessCluster:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _owner(deployment: Manifest) -> dict[str, Any]:

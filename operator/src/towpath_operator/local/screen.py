@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from towpath.local.logs import wants_colour
+from towpath.local.logs import wants_colour, write_line
 from towpath_operator.local.manifests import Manifests
 from towpath_operator.model.conditions import Reason
 from towpath_operator.ports.cluster import QUEUE, Kind, Manifest, ObjectKey
@@ -41,8 +41,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Write a line."""
-        self._stream.write(f"{text}\n")
-        self._stream.flush()
+        write_line(self._stream, text)
 
     def error(self, text: str) -> None:
         """Write what went wrong."""

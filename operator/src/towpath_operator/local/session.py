@@ -263,5 +263,6 @@ class Session:
 
     def _keep_log(self) -> None:
         log = self._home / "dev.log"
-        configure("INFO", log.open("w", encoding="utf-8"))
+        write_private(log, "")
+        configure("INFO", log.open("a", encoding="utf-8"))
         logging.getLogger().addHandler(ScreenHandler(self._screen, log))

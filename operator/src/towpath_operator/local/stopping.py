@@ -22,6 +22,8 @@ class Stop:
         """Take the signals from now on."""
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup: it is to outlive its terminal
             loop.add_signal_handler(number, self._take)
 
     def then(self, *, when_asked: Callable[[], None], when_urgent: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from typing import TextIO
@@ -25,9 +26,7 @@ class LineLog:
         if self._colour:
             colour = COLOURS[zlib.crc32(name.encode()) % len(COLOURS)]
             prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
-        # One write a line: lines of several writers do not mix.
-        self._stream.write(f"{prefix} {line}\n")
-        self._stream.flush()
+        write_line(self._stream, f"{prefix} {line}")
 
 
 class LineSplitter:
@@ -52,6 +51,16 @@ class LineSplitter:
     @staticmethod
     def _text(line: bytes) -> str:
         return line.decode(errors="replace").removesuffix("\r")
+
+
+def write_line(stream: TextIO, line: str) -> None:
+    """Write a line at once and as one, so that lines of several writers do not mix.
+
+    Where nobody reads any more (a closed terminal, `| head`), what runs goes on all the same.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        stream.write(f"{line}\n")
+        stream.flush()
 
 
 def wants_colour(stream: TextIO) -> bool:
