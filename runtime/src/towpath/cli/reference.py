@@ -54,7 +54,7 @@ def _section(context: click.Context) -> str:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     parts = [f"## {context.command_path}\n", f"```\n{usage}\n```\n"]
     parts += _paragraphs(command.help)
-    records = [p.get_help_record(context) for p in command.params]
+    records = [p.get_help_record(context) for p in command.params if isinstance(p, click.Option)]
     rows = [f"| `{_cell(names)}` | {_cell(text)} |\n" for names, text in filter(None, records)]
     if rows:
         parts.append("| option | |\n|---|---|\n" + "".join(rows))
