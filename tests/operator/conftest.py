@@ -1,4 +1,4 @@
-"""One operator for the session, with the chart's rights; a namespace and a database for each test."""
+"""One operator a file, with the chart's rights; a namespace and a database for each test."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def administrator(cluster: Cluster) -> Requests:
     return admin_requests(cluster)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator_process(
     cluster: Cluster, administrator: Requests, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
-    """Run the operator for the session."""
+    """Run the operator for the tests of one file: others bring an operator of their own."""
     del administrator
     folder: Path = tmp_path_factory.mktemp("operator")
     process = OperatorProcess(kubeconfig_of_operator(cluster, folder), folder / "operator.log")
