@@ -44,8 +44,7 @@ class _Started:
     ) -> None:
         self._engine = engine
         self._workflow_id = workflow_id
-        generated = parse_generated_id(workflow_id)
-        self._seq = generated.seq if generated is not None else seq
+        self._seq = seq
 
     @property
     def workflow_id(self) -> str:
@@ -62,6 +61,8 @@ class _Started:
     async def _ended(self, timeout_seconds: float | None) -> EndedWorkflow:
         """Wait for the end; runs on the library's loop."""
         engine = self._engine()
+        if self._seq is None and (generated := parse_generated_id(self._workflow_id)):
+            self._seq = generated.seq
         if self._seq is None:
             located = await engine.persist(
                 lambda session: workflows.locate(session, engine.statements, self._workflow_id)

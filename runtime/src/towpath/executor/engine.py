@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,19 +26,12 @@ from towpath.executor.recorder import StepRecorder
 from towpath.executor.registry import Registry
 from towpath.executor.results import ResultWatcher
 from towpath.store import steps, workflows
-from towpath.store.connect import (
-    AsyncConnections,
-    BlockingConnections,
-    Endpoint,
-    open_async,
-    reason_of,
-)
+from towpath.store.connect import Endpoint, open_async, reason_of
+from towpath.store.lending import AsyncConnections, BlockingConnections, Verb
 from towpath.store.migrate import migrate, schema_state
-from towpath.store.session import Session, run_blocking
 from towpath.store.statements import Statements
 
 T = TypeVar("T")
-Verb = Callable[[Session], Coroutine[Any, Any, T]]
 
 FIRST_BACK_OFF_SECONDS = 0.05
 LONGEST_BACK_OFF_SECONDS = 2.0
@@ -97,8 +90,7 @@ class Engine:
                 self.settings.endpoint, size=self.settings.connections
             )
         try:
-            with self._blocking.session() as session:
-                return run_blocking(verb(session))
+            return self._blocking.run(verb)
         except psycopg.OperationalError as error:
             raise DatabaseUnreachableError(reason=reason_of(error)) from None
 
@@ -112,8 +104,7 @@ class Engine:
         """As `run`, on the library's own loop."""
         await self._check_schema()
         try:
-            async with self._async.session() as session:
-                return await verb(session)
+            return await self._async.run(verb)
         except psycopg.OperationalError as error:
             raise DatabaseUnreachableError(reason=reason_of(error)) from None
 

@@ -23,7 +23,8 @@ from towpath.domain.errors import (
 )
 from towpath.domain.retry import RetryPolicy
 from towpath.executor.context import Execution, in_step
-from towpath.executor.engine import Engine, Verb
+from towpath.executor.engine import Engine
+from towpath.store.lending import Verb
 from towpath.store.steps import NewStep, RecordedStep
 
 T = TypeVar("T")
