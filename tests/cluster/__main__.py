@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.cluster.access import Cluster
 from tests.cluster.binaries import build_binaries
 from tests.cluster.commands import say, wait_until
-from tests.cluster.discovery import cluster
+from tests.cluster.discovery import chosen_kind, cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.node.images import build_pause, keep_archives
 from tests.cluster.node.slots import running_slots, slot_folder
@@ -66,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def up(_request: Request) -> int:
     """Run a cluster until Ctrl-C, SIGTERM, or the end of the parent."""
     parent = os.pidfd_open(os.getppid())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts background jobs with Ctrl-C ignored; `kill -INT` is meant all the same.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     with cluster() as running:
         sys.stdout.write(f"{running.kubeconfig}\n")
         sys.stdout.flush()
@@ -89,6 +91,9 @@ def down(request: Request) -> int:
 
 def build(_request: Request) -> int:
     """Fill the cache: programs and base images."""
+    if chosen_kind() != "node":
+        say(f"nothing to build: this machine uses a cluster of the kind {chosen_kind()!r}")
+        return 0
     install_packages()
     build_pause(build_binaries().pause)
     keep_archives()

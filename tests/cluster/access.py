@@ -1,15 +1,19 @@
 """The handle of a running cluster: what tests and the demo may do with it."""
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from tests.cluster.cache import cache_folder, digest
 from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
 from tests.cluster.postgres import NAMESPACE, SERVICE, PostgresAccess, manifest
+
+# A cluster that a person named, one of `kind`, or the node made of Go modules.
+Kind = Literal["named", "kind", "node"]
 
 
 class Images(Protocol):
@@ -31,7 +35,7 @@ class Images(Protocol):
 class Cluster:
     """A cluster that answers, with the programs to use it."""
 
-    kind: str
+    kind: Kind
     kubeconfig: Path
     kubectl_path: Path
     helm_path: Path
@@ -104,7 +108,9 @@ class Cluster:
         texts = [self.kubectl("get", "pods", where, "--output=wide")]
         texts.append(self.kubectl("get", "events", where, "--sort-by=.lastTimestamp"))
         for pod in self.kubectl("get", "pods", where, "--output=name").split():
-            texts += [f"{pod}:", self.kubectl("logs", where, pod, "--all-containers", "--tail=10")]
+            # A container that never began has no log; its event has said why.
+            with contextlib.suppress(ClusterError):
+                texts.append(self.kubectl("logs", where, pod, "--all-containers", "--tail=10"))
         return "\n".join(texts)
 
     def _run(

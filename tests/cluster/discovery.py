@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from tests.cluster.access import Cluster
+from tests.cluster.access import Cluster, Kind
 from tests.cluster.commands import say
 from tests.cluster.kind import kind_cluster
 from tests.cluster.named import VARIABLE, named_cluster
@@ -24,13 +24,21 @@ def cluster() -> Iterator[Cluster]:
         yield found
 
 
+def chosen_kind() -> Kind:
+    """Return which kind of cluster `cluster` would yield here."""
+    if os.environ.get(VARIABLE):
+        return "named"
+    return "kind" if shutil.which("kind") and _engine_runs() else "node"
+
+
 def _chosen() -> AbstractContextManager[Cluster]:
-    kubeconfig = os.environ.get(VARIABLE)
-    if kubeconfig:
-        return named_cluster(kubeconfig)
-    if shutil.which("kind") and _engine_runs():
-        return kind_cluster()
-    return single_node()
+    match chosen_kind():
+        case "named":
+            return named_cluster(os.environ[VARIABLE])
+        case "kind":
+            return kind_cluster()
+        case "node":
+            return single_node()
 
 
 def _engine_runs() -> bool:

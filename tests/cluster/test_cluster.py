@@ -102,6 +102,22 @@ def test_a_cluster_command_that_fails_shows_why(cluster: Cluster) -> None:
     assert caught.value.part == "kubectl"
 
 
+def test_a_deployment_that_fails_shows_what_its_pods_say(cluster: Cluster) -> None:
+    """The error quotes events, or the log of a container that has begun."""
+    image = f"--image={cluster.images.python()}"
+    last_words = ["--", "python3", "-c", "raise SystemExit('no such shop')"]
+    cluster.kubectl("create", "namespace", "failing")
+    cluster.kubectl("create", "deployment", "absent", "--namespace=failing", "--image=absent:none")
+    cluster.kubectl("create", "deployment", "broken", "--namespace=failing", image, *last_words)
+
+    with pytest.raises(ClusterError) as caught:
+        cluster.wait_available("absent", namespace="failing", seconds=5)
+
+    assert caught.value.part == "deployment/absent"
+    assert "absent:none" in caught.value.log
+    assert "no such shop" in caught.value.log
+
+
 def test_a_named_kubeconfig_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster that was asked for by name is never replaced by another."""
     monkeypatch.setenv(VARIABLE, "/nowhere/kubeconfig")
