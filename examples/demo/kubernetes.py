@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from examples.demo import page
@@ -34,9 +35,10 @@ SECRET = "towpath-database"  # noqa: S105 - an object's name
 DATABASE = "towpath"
 IMAGE_IN_MANIFESTS = "shop:test"
 REPORT = f"/api/v1/namespaces/{NAMESPACE}/services/warehouse:http/proxy/report"
-SINGLE = range(1, 19)
-BATCH = range(19, 25)
+SINGLE = range(1, 25)
+BATCH = range(25, 31)
 ORDERS = [*SINGLE, *BATCH]
+QUEUE = "queues.towpath.dev/external-api"
 SHOWN_KINDS = "queues.towpath.dev,workerpools.towpath.dev"
 NEXT = """\
 make demo                                  the same on this machine, and a kill -9
@@ -101,7 +103,8 @@ def _installed(cluster: Cluster, image: str, uri: str) -> Iterator[None]:
     repository, _, tag = image.rpartition(":")
     _kubectl(cluster, "create", "namespace", SYSTEM)
     secret = ["create", "secret", "generic", SECRET, f"--namespace={SYSTEM}"]
-    _kubectl(cluster, *secret, f"--from-literal=uri={uri}")
+    page.lines([f"$ kubectl {' '.join(secret)} --from-literal=uri=..."])
+    cluster.kubectl(*secret, f"--from-literal=uri={uri}")
     values = {
         "image.repository": repository,
         "image.tag": tag,
@@ -110,7 +113,8 @@ def _installed(cluster: Cluster, image: str, uri: str) -> Iterator[None]:
     }
     sets = [f"--set={name}={value}" for name, value in values.items()]
     install = ["install", "towpath", str(CHART), f"--namespace={SYSTEM}", *sets]
-    page.lines(["$ helm install towpath charts/towpath " + " ".join(install[3:5]), *sets[1:]])
+    shown = [f"    --set {name}={value}" for name, value in values.items()]
+    page.lines([f"$ helm install towpath charts/towpath --namespace={SYSTEM}", *shown])
     cluster.helm(*install)
     try:
         cluster.wait_available("towpath", namespace=SYSTEM)
@@ -140,11 +144,14 @@ def _apply(cluster: Cluster, image: str) -> None:
 
 
 def _is_ready(cluster: Cluster) -> bool:
-    said = cluster.kubectl(
-        "get", "queues.towpath.dev/external-api", f"--namespace={NAMESPACE}", "--output=json"
-    )
-    conditions = json.loads(said).get("status", {}).get("conditions", [])
+    conditions = _queue_status(cluster).get("conditions", [])
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _queue_status(cluster: Cluster) -> dict[str, Any]:
+    said = cluster.kubectl("get", QUEUE, f"--namespace={NAMESPACE}", "--output=json")
+    status: dict[str, Any] = json.loads(said).get("status", {})
+    return status
 
 
 def _pods_so_far(cluster: Cluster) -> str:
@@ -170,7 +177,7 @@ def _wait_for_all(cluster: Cluster, client: Client) -> list[WorkflowInfo]:
 
     def look() -> list[WorkflowInfo] | None:
         nonlocal shown
-        if not shown and _report(cluster).shipped() > 0:
+        if not shown and _queue_status(cluster).get("running"):
             shown = True
             _kubectl(cluster, "get", SHOWN_KINDS, f"--namespace={NAMESPACE}")
         found = client.list_workflows(limit=2 * len(ORDERS))
@@ -191,7 +198,7 @@ def _delete(cluster: Cluster, client: Client) -> Iterator[Proof]:
     """Delete the Queue: its workers go, its workflows stay."""
     page.heading("The Queue is deleted")
     where = f"--namespace={NAMESPACE}"
-    _kubectl(cluster, "delete", where, "queues.towpath.dev/external-api", "--timeout=30s")
+    _kubectl(cluster, "delete", where, QUEUE, "--timeout=30s")
 
     def gone() -> bool | None:
         pods = ["get", "pods", where, "--selector=towpath.dev/pool", "--output=name"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
@@ -146,7 +147,7 @@ async def _closed(reader: asyncio.StreamReader) -> None:
 
 
 async def main() -> None:
-    """Serve until killed; the first line on stdout is the address."""
+    """Serve until told to stop; the first line on stdout is the address."""
     parser = argparse.ArgumentParser(description="A warehouse that allows a few calls at a time.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
@@ -158,11 +159,11 @@ async def main() -> None:
     host, port = server.sockets[0].getsockname()[:2]
     sys.stdout.write(f"http://{host}:{port}\n")
     sys.stdout.flush()
-    await server.serve_forever()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
 
 
 if __name__ == "__main__":
-    try:
-        asyncio.run(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    asyncio.run(main())
