@@ -29,7 +29,6 @@ from towpath.store.claims import (
 from towpath.store.session import Session
 from towpath.store.statements import Statements
 from towpath.store.workers import QueueSight
-from towpath.store.workflows import EndedWorkflow
 
 # An enqueue in one statement is over within a few milliseconds; the second look is for a slow disk.
 SECOND_LOOKS_SECONDS = (0.005, 0.05)
@@ -68,7 +67,7 @@ class Reports:
     """Whom the dispatcher tells: of claims, of committed ends, of outcomes that came too late."""
 
     claimed: Callable[[Sequence[Claimed]], None]
-    ended: Callable[[EndedWorkflow], None]
+    ended: Callable[[Sequence[Outcome]], None]
     stale: Callable[[Seq], None]
 
 
@@ -237,11 +236,9 @@ class Dispatcher:
         """Believe what the turn has committed."""
         self._outcomes = self._outcomes[len(turn.outcomes) :]
         self._hand_back = self._hand_back[len(turn.hand_back) :]
-        for outcome in turn.outcomes:
-            if outcome.seq in result.stale:
-                self._reports.stale(outcome.seq)
-            else:
-                self._reports.ended(EndedWorkflow(outcome.seq, outcome.status, outcome.output))
+        for seq in result.stale:
+            self._reports.stale(seq)
+        self._reports.ended([o for o in turn.outcomes if o.seq not in result.stale])
         for name in turn.fall_asleep:
             self._asleep(name)
         for name in turn.wake_up:

@@ -47,6 +47,10 @@ class ResultWatcher:
                 if not waiting:
                     del self._waiting[seq]
 
+    def is_awaited(self, seq: Seq) -> bool:
+        """Tell whether somebody waits for the workflow."""
+        return seq in self._waiting
+
     def tell(self, ended: EndedWorkflow) -> None:
         """Pass on an end that this process has committed itself."""
         for future in self._waiting.pop(ended.seq, ()):

@@ -1,8 +1,8 @@
 """Threads that run sync workflows: as many as block at once, and no more.
 
-A slot is a permit and not a thread. One thread serves any number of short workflows; only where
-jobs have waited a millisecond without being taken are more threads started. A thread that finds
-nothing for a while ends.
+A slot is a permit and not a thread. One thread serves any number of short workflows; more are started
+only while jobs wait and no thread has taken one for two milliseconds, and then twice as many each
+time. A thread that finds nothing for a while ends.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 Job = Callable[[], None]
 STALL_SECONDS = 0.001
+STALLS_BEFORE_GROWTH = 2
 IDLE_SECONDS = 30.0
 
 
@@ -25,9 +26,9 @@ class WorkerThreads:
         self._loop = loop
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._idle = 0
         self._threads = 0
         self._numbers = itertools.count(1)
+        self._taken = 0
         self._watching = False
         self._closed = False
 
@@ -35,24 +36,23 @@ class WorkerThreads:
         """Queue jobs. The first thread starts at once, others where jobs are left waiting."""
         for job in jobs:
             self._jobs.put(job)
-        if jobs and self._idle == 0 and self._threads == 0:
+        if jobs and self._threads == 0:
             self._grow(1)
         if jobs and not self._watching:
             self._watching = True
-            self._loop.call_later(STALL_SECONDS, self._watch, self._jobs.qsize())
+            self._loop.call_later(STALL_SECONDS, self._watch, self._taken, 0, 1)
 
-    def _watch(self, before: int) -> None:
-        """Start threads for jobs that waited since the last look; look again while any wait."""
+    def _watch(self, taken_before: int, stalls: int, growth: int) -> None:
+        """Start threads where nothing was taken since the last looks; look again while jobs wait."""
         waiting = self._jobs.qsize()
         if waiting == 0 or self._closed:
             self._watching = False
             return
-        if waiting >= before:
-            # nothing was taken in this time: every thread is blocked in its job
-            self._grow(waiting)
-        elif self._idle == 0:
-            self._grow(1)
-        self._loop.call_later(STALL_SECONDS, self._watch, waiting)
+        stalls = stalls + 1 if self._taken == taken_before else 0
+        if stalls >= STALLS_BEFORE_GROWTH:
+            self._grow(min(growth, waiting))
+            growth *= 2
+        self._loop.call_later(STALL_SECONDS, self._watch, self._taken, stalls, growth)
 
     def _grow(self, count: int) -> None:
         for _ in range(count):
@@ -64,6 +64,8 @@ class WorkerThreads:
 
     def _serve(self) -> None:
         while (job := self._take()) is not None:
+            # several threads may count over each other; only whether it moves is looked at
+            self._taken += 1
             job()
             del job  # nothing of a workflow outlives it while the thread waits
         with self._lock:
@@ -71,15 +73,10 @@ class WorkerThreads:
 
     def _take(self) -> Job | None:
         """Return the next job, or None where this thread is to end."""
-        with self._lock:
-            self._idle += 1
         try:
             return self._jobs.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             return None
-        finally:
-            with self._lock:
-                self._idle -= 1
 
     def close(self) -> None:
         """Let every thread end once its job has."""

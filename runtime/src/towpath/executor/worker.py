@@ -27,9 +27,10 @@ from towpath.executor.heartbeat import Heartbeat
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
 from towpath.store import steps, workers
-from towpath.store.claims import Claimed, hand_back_unknown
+from towpath.store.claims import Claimed, Outcome, hand_back_unknown
 from towpath.store.connect import open_async
 from towpath.store.session import AsyncSession
+from towpath.store.workflows import EndedWorkflow
 
 logger = logging.getLogger("towpath.worker")
 
@@ -145,7 +146,7 @@ class Worker:
     # -- the life of it, on the library's loop
 
     async def _serve(self) -> None:
-        reports = Reports(self._claimed, self._engine.watcher.tell, self._stale)
+        reports = Reports(self._claimed, self._ended, self._stale)
         self._dispatcher = Dispatcher(
             self._engine.statements, self.settings.slots, self._names, reports
         )
@@ -357,6 +358,13 @@ class Worker:
                 continue
             attempts.append((execution, definition))
         self._runner.start(attempts)
+
+    def _ended(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell those in this process who wait for what has just been committed."""
+        watcher = self._engine.watcher
+        for outcome in outcomes:
+            if watcher.is_awaited(outcome.seq):
+                watcher.tell(EndedWorkflow(outcome.seq, outcome.status, outcome.output))
 
     def _stale(self, seq: Seq) -> None:
         # another attempt took over, or it was written already and the answer was lost
