@@ -216,9 +216,11 @@ class FakeDatabases:
         await self._heard.wait()
         self._heard.clear()
 
-    async def ask_for_notify(self, target: DatabaseTarget, queue_names: Sequence[str]) -> None:
+    async def ask_for_notify(
+        self, target: DatabaseTarget, queue_names: Sequence[str], *, no_longer: Sequence[str]
+    ) -> None:
         """Note what was asked for."""
-        del target
+        del target, no_longer
         self.asked_for = list(queue_names)
 
     async def forget(self, target: DatabaseTarget) -> None:

@@ -179,7 +179,10 @@ class OperatorProcess:
         }
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "towpath_operator"], env=environment, stderr=log
+                # It ends with the tests, however they end.
+                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "towpath_operator"],
+                env=environment,
+                stderr=log,
             )
         started = eventually(
             lambda: next(

@@ -168,8 +168,8 @@ def test_an_enqueue_is_heard_where_it_was_asked_for_and_nowhere_else(database_ur
 
     async def scenario(opened: PostgresDatabases) -> None:
         await opened.listen(target)
-        await opened.ask_for_notify(target, ["mail", "idle"])
-        await opened.ask_for_notify(target, ["mail"])
+        await opened.ask_for_notify(target, ["mail", "idle"], no_longer=[])
+        await opened.ask_for_notify(target, ["mail"], no_longer=["idle"])
         with psycopg.connect(database_url) as connection:
             found = connection.execute("SELECT queue, listener FROM towpath.sleeper").fetchall()
         assert found == [("mail", 0)]

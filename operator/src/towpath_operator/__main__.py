@@ -135,6 +135,9 @@ def main() -> int:
     except OSError as error:
         logger.error("operator ended", extra={"error": str(error)})  # noqa: TRY400 - no bug of ours
         return 1
+    except Exception:
+        logger.exception("operator ended")
+        return 1
     return 0
 
 

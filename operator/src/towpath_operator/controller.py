@@ -43,6 +43,7 @@ class Controller:
         self._services = services
         self._resync = resync
         self._queue: WorkQueue[Subject] = WorkQueue(self._turn, resync=resync, in_flight=in_flight)
+        self._ending: set[asyncio.Task[None]] = set()
         self._loops: dict[ObjectKey, tuple[DatabaseLoop, asyncio.Task[None]]] = {}
         services.desk.expired = self._poke_loop
         self.ready = asyncio.Event()
@@ -182,7 +183,9 @@ class Controller:
         elif key in self._loops:
             _, task = self._loops.pop(key)
             task.cancel()
-            self._forgetting = asyncio.create_task(self._services.desk.forget(key))
+            ending = asyncio.create_task(self._services.desk.forget(key))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
     def _wake_after(self, subject: Subject, after: float) -> None:
         self._queue.wake(subject, after=after)

@@ -74,6 +74,7 @@ class Declarations:
         self.databases: dict[ObjectKey, QueueDatabase] = {}
         self.complete = False
         self._signatures: dict[Subject, tuple[object, object]] = {}
+        self._uids: dict[Subject, str] = {}
         self._noted: dict[Subject, int] = {}
         self._serial = itertools.count(1)
 
@@ -85,7 +86,8 @@ class Declarations:
         """The uid of every Queue that the cluster lists; None before it was listed once."""
         if not self.complete:
             return None
-        return frozenset(queue.metadata.uid for queue in self.queues.values())
+        # Also of those whose spec breaks a rule: they exist, and keep what is theirs.
+        return frozenset(uid for subject, uid in self._uids.items() if subject.kind == QUEUE)
 
     def note(self, kind: Kind, manifest: Manifest) -> Change:
         """Take in an object as it is now, and tell what that changes."""
@@ -121,6 +123,7 @@ class Declarations:
         signature, verdict = _signature(manifest), _verdict(manifest)
         before = self._signatures.get(subject, (None, None))
         self._signatures[subject] = (signature, verdict)
+        self._uids[subject] = manifest["metadata"]["uid"]
         if (signature, verdict) == before:
             return Change.NOTHING
         change = Change.VERDICT if before[0] == signature else Change.OBJECT
@@ -136,6 +139,7 @@ class Declarations:
 
     def _drop(self, subject: Subject) -> bool:
         self._forget(subject)
+        self._uids.pop(subject, None)
         return self._signatures.pop(subject, None) is not None
 
     def _put(self, key: ObjectKey, declared: Declared) -> None:

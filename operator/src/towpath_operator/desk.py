@@ -110,6 +110,10 @@ class DatabaseDesk:
         """Return the declared WorkerPools whose queues live in a database."""
         return [p for p in self._declared.pools.values() if self._lives_in(p, key)]
 
+    def users_of(self, key: ObjectKey) -> list[Queue | WorkerPool]:
+        """Return every declared object that lives in a database."""
+        return [*self.queues_of(key), *self.pools_of(key)]
+
     def queue_names_of(self, pool: WorkerPool) -> dict[str, Queue]:
         """Map the object names in a pool's list to the Queues that exist and are to stay."""
         namespace = pool.metadata.namespace

@@ -7,7 +7,14 @@ from datetime import datetime
 
 from towpath_operator.declarations import Subject
 from towpath_operator.plan.observed import Child, DemandSample, LastAnswer
-from towpath_operator.ports.cluster import Kind, Manifest, ObjectKey
+from towpath_operator.ports.cluster import (
+    DEPLOYMENT,
+    SECRET,
+    WORKER_POOL,
+    Kind,
+    Manifest,
+    ObjectKey,
+)
 
 
 @dataclass(slots=True)
@@ -38,4 +45,9 @@ class Memory:
     def forget(self, subject: Subject) -> None:
         """Forget an object that is gone."""
         self.numbers_written_at.pop(subject, None)
-        self.samples.pop(subject.key, None)
+        if subject.kind != WORKER_POOL:
+            return
+        place = subject.key
+        self.samples.pop(place, None)
+        for kind, name in ((DEPLOYMENT, place.name), (SECRET, f"{place.name}-database")):
+            self.answers.pop((kind, ObjectKey(place.namespace, name)), None)

@@ -16,6 +16,7 @@ from towpath_operator.declarations import Subject
 from towpath_operator.desk import View
 from towpath_operator.interest import Interest
 from towpath_operator.model.database import QueueDatabase
+from towpath_operator.model.queue import Queue
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.autoscaling import idle_since, pods_for
 from towpath_operator.plan.observed import Blocked, DatabaseTarget, DemandSample, QueueCounts
@@ -53,6 +54,8 @@ class DatabaseLoop:
         self._wake = wake
         self._poked = asyncio.Event()
         self._asked: frozenset[str] | None = None
+        """The queues of which enqueuers are to tell us; None where that is not known."""
+
         self._seen: object = None
         self._interest = Interest()
 
@@ -124,22 +127,19 @@ class DatabaseLoop:
 
     def _note_work(self, view: View) -> bool:
         """Take samples for the pools and wake who should know; tell whether a pool has work."""
-        busy = False
-        for pool in self._services.desk.pools_of(self._key):
-            queues = self._services.desk.queue_names_of(pool).values()
-            sample = self._sample(pool, [queue.queue_name for queue in queues], view)
+        desk, busy = self._services.desk, False
+        for pool in desk.pools_of(self._key):
+            served = desk.queue_names_of(pool).values()
+            sample = self._sample(pool, [queue.queue_name for queue in served], view)
             self._services.memory.samples[pool.metadata.key] = sample
-            limits = {queue.queue_name: queue.settings for queue in queues}
+            limits = {queue.queue_name: queue.settings for queue in served}
             wanted = pods_for(limits, sample.queues, pool.spec.slots)
-            self._tell(
-                Subject(WORKER_POOL, pool.metadata.key),
-                sample.queues,
-                min(wanted, pool.spec.autoscaling.max),
-            )
+            self._tell(_subject(pool), sample.queues, min(wanted, pool.spec.autoscaling.max))
             busy |= sample.idle_since is None
-        for queue in self._services.desk.queues_of(self._key):
+        for queue in desk.queues_of(self._key):
             counts = {queue.queue_name: view.counts.get(queue.queue_name, QueueCounts())}
-            self._tell(Subject(QUEUE, queue.metadata.key), counts)
+            self._tell(_subject(queue), counts)
+        self._interest.forget_all_but({_subject(one) for one in desk.users_of(self._key)})
         return busy
 
     def _sample(self, pool: WorkerPool, names: Iterable[str], view: View) -> DemandSample:
@@ -165,10 +165,8 @@ class DatabaseLoop:
             return
         self._seen = seen
         self._wake(Subject(QUEUE_DATABASE, self._key), 0.0)
-        for queue in self._services.desk.queues_of(self._key):
-            self._wake(Subject(QUEUE, queue.metadata.key), 0.0)
-        for pool in self._services.desk.pools_of(self._key):
-            self._wake(Subject(WORKER_POOL, pool.metadata.key), 0.0)
+        for one in self._services.desk.users_of(self._key):
+            self._wake(_subject(one), 0.0)
 
     def _pool_names(self) -> frozenset[str]:
         desk = self._services.desk
@@ -179,9 +177,15 @@ class DatabaseLoop:
         )
 
     async def _ask(self, target: DatabaseTarget, names: frozenset[str]) -> None:
-        if names != self._asked:
-            await self._services.databases.ask_for_notify(target, sorted(names))
-            self._asked = names
+        if names == self._asked:
+            return
+        # Where it is not known what stands there, our queues' rows go; another QueueDatabase may
+        # name the same schema, and its rows are not ours.
+        before = self._pool_names() if self._asked is None else self._asked
+        await self._services.databases.ask_for_notify(
+            target, sorted(names), no_longer=sorted(before - names)
+        )
+        self._asked = names
 
     async def _wait(self, pause: float, *, listening: bool) -> None:
         began = asyncio.get_running_loop().time()
@@ -197,3 +201,8 @@ class DatabaseLoop:
             await asyncio.gather(*waits, return_exceptions=True)
         soonest = began + BETWEEN_WAKES - asyncio.get_running_loop().time()
         await asyncio.sleep(max(0.0, soonest))
+
+
+def _subject(declared: Queue | WorkerPool) -> Subject:
+    kind = QUEUE if isinstance(declared, Queue) else WORKER_POOL
+    return Subject(kind, declared.metadata.key)

@@ -126,8 +126,6 @@ class Requests:
                 limit=PAGE,
                 label_selector=label_selector or None,
                 _continue=following,
-                # DynamicClient keeps a default list between calls unless each call brings its own.
-                query_params=[],
             )
             items.extend(answer["items"])
             following = answer["metadata"].get("continue")
@@ -263,9 +261,7 @@ class KubernetesCluster:
         return live
 
     async def _send(self, method: str, path: str, **params: Any) -> dict[str, Any]:
-        return await self._run(
-            lambda: self._requests.send(method, path, query_params=[], header_params={}, **params)
-        )
+        return await self._run(lambda: self._requests.send(method, path, **params))
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -109,8 +109,6 @@ class ChildrenWatch:
             timeout_seconds=SERVER_ENDS_AFTER_SECONDS,
             watch="true",
             allow_watch_bookmarks="true",
-            query_params=[],
-            header_params={},
             _request_timeout=(TIMEOUT_SECONDS, SILENCE_SECONDS),
         )
         try:

@@ -176,13 +176,16 @@ class PostgresDatabases:
         """Wait for a NOTIFY; also returns when the connection is lost, since some may have been."""
         await (await self._link(target)).ear.wait()
 
-    async def ask_for_notify(self, target: DatabaseTarget, queue_names: Sequence[str]) -> None:
-        """Stand in the table of those who sleep, for these queues and no others."""
+    async def ask_for_notify(
+        self, target: DatabaseTarget, queue_names: Sequence[str], *, no_longer: Sequence[str]
+    ) -> None:
+        """Stand in the table of those who sleep, as a worker does."""
 
         async def write(session: AsyncSession, statements: Statements) -> None:
-            parameters = {"listener": OPERATOR_LISTENER, "queues": list(queue_names)}
+            leaving = {"worker": OPERATOR_LISTENER, "queues": sorted(no_longer)}
+            entering = {"worker": OPERATOR_LISTENER, "queues": sorted(queue_names)}
             await session.run(
-                (statements["wake_for_others"], parameters), (statements["sleep_on"], parameters)
+                (statements["wake_up"], leaving), (statements["fall_asleep"], entering)
             )
 
         await (await self._link(target)).run(write)

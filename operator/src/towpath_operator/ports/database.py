@@ -76,8 +76,13 @@ class Databases(Protocol):
         """Wait until a NOTIFY came since the last call."""
         ...
 
-    async def ask_for_notify(self, target: DatabaseTarget, queue_names: Sequence[str]) -> None:
-        """Have enqueuers tell us of work in these queues, and no others. Raises `DatabaseError`."""
+    async def ask_for_notify(
+        self, target: DatabaseTarget, queue_names: Sequence[str], *, no_longer: Sequence[str]
+    ) -> None:
+        """Have enqueuers tell us of work in some queues, and no longer in others.
+
+        Raises `DatabaseError`.
+        """
         ...
 
     async def forget(self, target: DatabaseTarget) -> None:

@@ -45,13 +45,3 @@ SELECT v.version, v.serves_from, q.name, q.concurrency_global, q.concurrency_per
 FROM {schema}.schema_version v
 LEFT JOIN {schema}.queue q
     ON q.owner_cluster = %(cluster)s OR q.name = ANY (%(queues)s::text[])
-
--- name: sleep_on
--- Enqueuers tell this listener of work in these queues.
-INSERT INTO {schema}.sleeper (queue, listener)
-SELECT q.name, %(listener)s::bigint FROM unnest(%(queues)s::text[]) AS q (name)
-ON CONFLICT DO NOTHING
-
--- name: wake_for_others
-DELETE FROM {schema}.sleeper s
-WHERE s.listener = %(listener)s::bigint AND NOT s.queue = ANY (%(queues)s::text[])
