@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from towpath.executor.engine import EngineSettings
     from towpath.store.migrate import SchemaState
+
+T = TypeVar("T")
 
 
 @click.group(help="Look at the schema in the database and migrate it.")
@@ -36,7 +38,7 @@ def status(output: str, database_url: str | None, schema: str | None) -> None:
     from towpath.store.migrate import LIBRARY_SCHEMA_VERSION
 
     settings = _settings(database_url, schema)
-    state, server = asyncio.run(_look(settings))
+    state, server = _run(_look(settings))
     if output == "json":
         print_json(
             {
@@ -70,9 +72,9 @@ def migrate(output: str, database_url: str | None, schema: str | None, *, dry_ru
     """
     settings = _settings(database_url, schema)
     if dry_run:
-        click.echo(asyncio.run(_pending(settings)), nl=False)
+        click.echo(_run(_pending(settings)), nl=False)
         return
-    applied = asyncio.run(_migrate(settings))
+    applied = _run(_migrate(settings))
     if output == "json":
         print_json({"schema": settings.schema, "applied": applied})
         return
@@ -80,6 +82,12 @@ def migrate(output: str, database_url: str | None, schema: str | None, *, dry_ru
         click.echo(name)
     done = f"{len(applied)} applied" if applied else "nothing to do"
     click.echo(f"schema {settings.schema!r} is up to date: {done}", err=True)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
+    return asyncio.run(work)
 
 
 def _settings(database_url: str | None, schema: str | None) -> EngineSettings:

@@ -64,6 +64,16 @@ class LazyGroup(click.Group):
             return command
         return self._load_plugin(cmd_name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a plugin may load parts of its extra only then."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            name = ctx.invoked_subcommand or ""
+            if name in self._plugins and not _is_ours(error):
+                raise _missing(name, self._plugins[name].extra) from error
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands without loading any."""
         rows = [(name, self._summary(name)) for name in self.list_commands(ctx)]
@@ -87,7 +97,7 @@ class LazyGroup(click.Group):
         try:
             command = entry.load()
         except ModuleNotFoundError as error:
-            if known is None or (error.name or "").partition(".")[0] == "towpath":
+            if known is None or _is_ours(error):
                 raise
             raise _missing(name, known.extra) from error
         if not isinstance(command, click.Command):
@@ -95,6 +105,10 @@ class LazyGroup(click.Group):
                 f"command {name!r} of the entry point {entry.value!r} is no click command."
             )
         return command
+
+
+def _is_ours(error: ModuleNotFoundError) -> bool:
+    return (error.name or "").partition(".")[0] == "towpath"
 
 
 def _missing(name: str, extra: str) -> CommandError:

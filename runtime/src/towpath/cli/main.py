@@ -43,6 +43,7 @@ _NO_COMMAND: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.version_option(None, "--version", package_name="towpath", message="towpath %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error")
 @click.pass_obj
 def cli(talk: Talk, *, debug: bool) -> None:

@@ -28,18 +28,21 @@ Probe = Callable[[], str | None]
 class Pulse:
     """Tells whether a loop still turns."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._loop = loop
-        self._beat_at = time.monotonic()
+        self._clock = clock
+        self._beat_at = clock()
         loop.call_soon_threadsafe(self._beat)
 
     def _beat(self) -> None:
-        self._beat_at = time.monotonic()
+        self._beat_at = self._clock()
         self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def silent_for(self) -> float:
         """Return the seconds since the loop last turned; it does so every 5 s at least."""
-        return time.monotonic() - self._beat_at
+        return self._clock() - self._beat_at
 
     def probe(self) -> str | None:
         """Say that the loop has stood still for too long."""
