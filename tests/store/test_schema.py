@@ -83,7 +83,7 @@ def test_a_schema_that_no_longer_serves_this_library_is_refused(database_url: st
 
 
 HOT = {
-    "enqueue", "find_chosen_id", "complete", "lock_gate", "claim", "hold_worker", "record_steps",
+    "enqueue", "enqueue_chosen", "find_chosen_id", "complete", "lock_gate", "claim", "hold_worker", "record_steps",
     "load_steps", "results", "poll", "hand_back", "give_back", "locate_generated", "locate_chosen",
 }  # fmt: skip
 ARRAYS = {

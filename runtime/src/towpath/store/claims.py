@@ -130,7 +130,6 @@ def _hand_back(statements: Statements, attempts: Sequence[tuple[Seq, int]]) -> C
     return statements["hand_back"], {
         "seqs": [seq for seq, _ in ordered],
         "attempts": [attempt for _, attempt in ordered],
-        "channel": statements.channel,
     }
 
 
@@ -153,7 +152,7 @@ def _sleep_calls(statements: Statements, turn: Turn) -> list[Call]:
         calls.append(
             (
                 statements["announce"],
-                {"queues": sorted(turn.announce), "channel": statements.channel},
+                {"queues": sorted(turn.announce)},
             )
         )
     return calls
@@ -182,7 +181,6 @@ async def hand_back_unknown(
                 "worker": worker,
                 "queues": list(queues),
                 "known": list(known),
-                "channel": statements.channel,
             },
         )
     )

@@ -54,7 +54,6 @@ async def enqueue(
     new: NewWorkflow,
     *,
     parent: ParentStep | None = None,
-    always_notify: bool = False,
 ) -> Enqueued | None:
     """Write a workflow, or find the one that has its chosen id.
 
@@ -65,7 +64,7 @@ async def enqueue(
     Raises:
         WorkflowIdConflictError: the id is in use by another workflow name or queue.
     """
-    calls = [_write(statements, new, parent, always_notify=always_notify)]
+    calls = [_write(statements, new, parent)]
     if new.chosen_id is not None:
         # the next statement sees what another transaction committed while this one waited for it
         calls.append((statements["find_chosen_id"], {"id": new.chosen_id}))
@@ -84,26 +83,25 @@ async def enqueue(
     return Enqueued(seq, new.chosen_id, created=False)
 
 
-def _write(
-    statements: Statements, new: NewWorkflow, parent: ParentStep | None, *, always_notify: bool
-) -> Call:
+def _write(statements: Statements, new: NewWorkflow, parent: ParentStep | None) -> Call:
     parameters = {
         "queue": new.queue,
         "name": new.name,
         "input": new.input,
         "codec": new.codec,
         "secret": new.secret,
-        "id": new.chosen_id,
-        "channel": statements.channel,
     }
-    if parent is None:
-        return statements["enqueue"], {**parameters, "always_notify": always_notify}
-    return statements["enqueue_child"], {
-        **parameters,
-        "parent": parent.seq,
-        "attempt": parent.attempt,
-        "position": parent.position,
-    }
+    if parent is not None:
+        return statements["enqueue_child"], {
+            **parameters,
+            "id": new.chosen_id,
+            "parent": parent.seq,
+            "attempt": parent.attempt,
+            "position": parent.position,
+        }
+    if new.chosen_id is not None:
+        return statements["enqueue_chosen"], {**parameters, "id": new.chosen_id}
+    return statements["enqueue"], parameters
 
 
 async def ensure_queue(session: Session, statements: Statements, queue: QueueName) -> None:

@@ -61,7 +61,6 @@ async def declare_manifest(
         "owner_name": owner.name,
         "owner_uid": owner.uid,
         "replaces": replaces,
-        "channel": statements.channel,
     }
     names = (
         "ensure_queue",

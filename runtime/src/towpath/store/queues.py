@@ -50,7 +50,6 @@ async def declare(
             **named,
             "concurrency": settings.concurrency,
             "worker_concurrency": settings.worker_concurrency,
-            "channel": statements.channel,
         }
         calls += [(statements["lock_gate"], named), (statements["declare_queue"], written)]
     *_, rows = await session.run(*calls, (statements["queue_settings"], {"queues": [queue]}))

@@ -1,7 +1,8 @@
 """Named SQL statements, read from the `.sql` files beside this module, with the schema composed in.
 
 A file holds blocks that begin with `-- name: some_name`; a statement's parameters are psycopg's
-`%(name)s`, and `{schema}` stands for the schema's identifier, so a literal brace cannot occur.
+`%(name)s`. `{schema}` stands for the schema's identifier and `{channel}` for the literal name of its
+channel, so a literal brace cannot occur.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Statements:
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
-        self.channel = _channel(schema)
+        self.channel = channel_of(schema)
         self._composed: dict[str, bytes] = {}
 
     def __getitem__(self, name: str) -> bytes:
@@ -62,11 +63,12 @@ class Statements:
 
 
 def compose(text: str, schema: str) -> bytes:
-    """Put the schema's quoted identifier in the place of every `{schema}`."""
-    return sql.SQL(text).format(schema=sql.Identifier(schema)).as_bytes()
+    """Put the schema's quoted identifier, and its channel's literal, in their places."""
+    channel = sql.Literal(channel_of(schema))
+    return sql.SQL(text).format(schema=sql.Identifier(schema), channel=channel).as_bytes()
 
 
-def _channel(schema: str) -> str:
+def channel_of(schema: str) -> str:
     """Name the schema's channel within Postgres's limit of 63 bytes."""
     plain = f"towpath.{schema}"
     if len(plain.encode()) <= MAX_CHANNEL_BYTES:

@@ -170,7 +170,7 @@ async def end_own_lease(session: Session, statements: Statements, worker: Worker
 async def _end(session: Session, statements: Statements, marking: Call) -> Recovery:
     ended, given_back, *_ = await session.run(
         marking,
-        (statements["give_back"], {"channel": statements.channel}),
+        (statements["give_back"], {}),
         (statements["forget_sleepers"], {}),
         (statements["remove_workers"], {}),
     )

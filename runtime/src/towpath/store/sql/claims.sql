@@ -78,7 +78,7 @@ WITH given AS (
     FROM back b JOIN {schema}.workflow w ON w.seq = b.seq
     RETURNING queue
 )
-SELECT pg_notify(%(channel)s, l.queue) FROM (SELECT DISTINCT queue FROM lined_up) l
+SELECT pg_notify({channel}, l.queue) FROM (SELECT DISTINCT queue FROM lined_up) l
 
 -- name: hand_back_unknown
 -- After a lost connection: what a claim took whose answer never came. `known` is what this worker runs.
@@ -97,11 +97,11 @@ WITH lost AS MATERIALIZED (
     FROM back b JOIN {schema}.workflow w ON w.seq = b.seq
     RETURNING queue
 )
-SELECT pg_notify(%(channel)s, l.queue) FROM (SELECT DISTINCT queue FROM lined_up) l
+SELECT pg_notify({channel}, l.queue) FROM (SELECT DISTINCT queue FROM lined_up) l
 
 -- name: announce
 -- Places came free and this worker does not take them: tell those who sleep.
-SELECT pg_notify(%(channel)s, q.name)
+SELECT pg_notify({channel}, q.name)
 FROM unnest(%(queues)s::text[]) AS q (name)
 WHERE EXISTS (SELECT FROM {schema}.sleeper s WHERE s.queue = q.name)
 

@@ -21,7 +21,7 @@ WHERE q.name = s.name
   AND (q.owner_uid IS NULL OR q.owner_uid = %(owner_uid)s::text OR q.owner_uid = %(replaces)s::text)
   AND (s.limits_differ OR (q.owner_cluster, q.owner_namespace, q.owner_name, q.owner_uid)
       IS DISTINCT FROM (%(owner_cluster)s::text, %(owner_namespace)s::text, %(owner_name)s::text, %(owner_uid)s::text))
-RETURNING CASE WHEN s.limits_differ THEN pg_notify(%(channel)s, q.name) END
+RETURNING CASE WHEN s.limits_differ THEN pg_notify({channel}, q.name) END
 
 -- name: release_manifest
 -- The row and its limits stay; code or another Queue may declare it from now on.

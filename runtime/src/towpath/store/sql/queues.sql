@@ -8,7 +8,7 @@ SET concurrency_global = %(concurrency)s::integer,
 WHERE q.name = %(queue)s AND q.owner_uid IS NULL
   AND (q.concurrency_global, q.concurrency_per_worker)
       IS DISTINCT FROM (%(concurrency)s::integer, %(worker_concurrency)s::integer)
-RETURNING pg_notify(%(channel)s, q.name)
+RETURNING pg_notify({channel}, q.name)
 
 -- name: queue_settings
 SELECT q.name, q.revision, q.concurrency_global, q.concurrency_per_worker, q.owner_namespace, q.owner_name

@@ -91,7 +91,7 @@ WITH fallen AS MATERIALIZED (
     WHERE j.recoveries > j.max_recoveries
     RETURNING seq
 ), called AS (
-    SELECT pg_notify(%(channel)s, j.queue) FROM (SELECT DISTINCT queue FROM judged) j
+    SELECT pg_notify({channel}, j.queue) FROM (SELECT DISTINCT queue FROM judged) j
 )
 SELECT (SELECT count(*) FROM lined_up), (SELECT count(*) FROM given_up), (SELECT count(*) FROM called)
 
