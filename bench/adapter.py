@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import psycopg
+
 from bench.records import Recorder
 
 SYSTEMS = ("raw", "dbos", "procrastinate", "towpath")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
 from bench import machine, records
 from bench.adapter import Settings, connect, load
 from bench.processes import Workers

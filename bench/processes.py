@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
+
 from bench.adapter import Settings
 from bench.child import RESULT
 from bench.machine import cpu_seconds, resident_megabytes

@@ -18,7 +18,6 @@ from bench.processes import call
 from bench.report import Record, format_report
 from bench.workloads import drain, enqueue, latency
 from bench.yardstick import Yardstick
-
 from towpath.local import postgres
 
 WORKLOADS = {"enqueue": enqueue, "drain": drain, "latency": latency}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
 from examples.demo import page
 from examples.demo.errors import DemoError
 from examples.demo.page import Proof
@@ -23,7 +24,6 @@ from examples.demo.results import show_results
 from examples.demo.warehouse import Report
 from tests.cluster import Cluster, ClusterError, PostgresAccess, build_shop, build_towpath
 from tests.cluster import cluster as running_cluster
-
 from towpath import Client, WorkflowInfo
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,6 @@ from examples.demo.processes import Program, program
 from examples.demo.proofs import prove_limit, prove_once, prove_resumed, prove_success
 from examples.demo.results import show_results
 from examples.demo.warehouse import ACTIONS, Call, Outcome, Report
-
 from towpath import Client, WorkflowInfo
 from towpath.local.discovery import find_dev
 

@@ -14,7 +14,6 @@ from types import FrameType
 
 from examples.demo.errors import DemoError
 from examples.demo.page import until
-
 from towpath.local.supervise import GUARDIAN
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from examples.demo import page
 from examples.demo.warehouse import Report
-
 from towpath import WorkflowInfo
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.fixtures.observer import Observer, observing
-from tests.fixtures.workers import WorkerProcess, worker_processes
 
 import towpath
+from tests.fixtures.observer import Observer, observing
+from tests.fixtures.workers import WorkerProcess, worker_processes
 
 APPLICATION = Path(__file__).parent / "application"
 LEASE_SECONDS = 1.0

@@ -7,6 +7,7 @@ The cluster is one for the session, so its tests belong in one process: with pyt
 from collections.abc import Iterator
 
 import pytest
+
 from tests.cluster import Cluster
 from tests.cluster import cluster as running_cluster
 

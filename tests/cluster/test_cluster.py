@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from tests.cluster import Cluster
 from tests.cluster.binaries import Binaries, build_binaries
 from tests.cluster.cache import ROOT

@@ -11,9 +11,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.fixtures.apps import wait_until
 
 import towpath
+from tests.fixtures.apps import wait_until
 from towpath import App
 from towpath.cli.main import run
 

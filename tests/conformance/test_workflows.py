@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from tests.fixtures.apps import wait_until
 
 import towpath
+from tests.fixtures.apps import wait_until
 from towpath import App, SetWorkflowID, WorkflowStatus
 from towpath.errors import (
     ConfigurationError,

@@ -17,9 +17,9 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+
 from tests.fixtures.apps import wait_until
 from tests.fixtures.gate import Gate
-
 from towpath import Client, WorkflowStatus
 
 APPLICATIONS = Path(__file__).parent / "applications"

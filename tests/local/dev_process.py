@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
 from tests.local.processes import SOURCES, eventually, is_running
 
 PROGRAM = "from towpath_operator.dev import dev; dev(prog_name='towpath dev')"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from tests.local.dev_process import QUEUE, AsUser, Dev, manifests, running_dev, write
 from tests.local.processes import SOURCES, eventually, is_running, needs_setpriv, unprivileged
-
 from towpath.local.discovery import find_dev, find_dev_url
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+
 from tests.local.processes import (
     eventually,
     is_running,
@@ -25,7 +26,6 @@ from tests.local.processes import (
     starter,
     unprivileged,
 )
-
 from towpath.local import binaries, postgres
 from towpath.local import unprivileged as accounts
 from towpath.local.binaries import Binaries

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.local.processes import eventually, is_running, starter
 
+from tests.local.processes import eventually, is_running, starter
 from towpath.local.children import Command
 from towpath.local.logs import LineLog, LineSplitter
 from towpath.local.supervise import BackOff, State, Supervised, Supervisor

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cluster import Cluster
 from tests.operator.running import (
     Api,
@@ -15,7 +16,6 @@ from tests.operator.running import (
     kubeconfig_of_operator,
     new_namespace,
 )
-
 from towpath_operator.adapters.kubernetes import Requests
 
 

@@ -18,8 +18,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import yaml
-from tests.cluster import Cluster
 
+from tests.cluster import Cluster
 from towpath_operator.adapters.kubernetes import Requests, client_configuration, path_of
 from towpath_operator.ports.cluster import (
     QUEUE,

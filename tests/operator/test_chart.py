@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from tests.cluster import Cluster, ClusterError
 from tests.operator.running import ROOT
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from tests.operator.fakes import FakeCluster, FakeDatabases
 from tests.operator.jumping import now, on_jumping_clock
-
 from towpath_operator.assembly import assemble
 from towpath_operator.model.conditions import Reason
 from towpath_operator.plan.observed import Blocked, QueueCounts

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from psycopg import sql
-from tests.operator.running import Api, OperatorProcess, eventually, statuses
 
+from tests.operator.running import Api, OperatorProcess, eventually, statuses
 from towpath_operator.ports.cluster import QUEUE, QUEUE_DATABASE, WORKER_POOL
 
 PASSWORD = "never-to-be-seen-0xC0FFEE"  # noqa: S105 - what must not show up anywhere

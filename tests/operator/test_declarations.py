@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.operator.fakes import FakeCluster
-
 from towpath_operator.declarations import Change, Declarations, Subject
 from towpath_operator.ports.cluster import QUEUE, WORKER_POOL, Kind, Manifest, ObjectKey
 

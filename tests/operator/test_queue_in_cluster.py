@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
-from tests.operator.running import Api, OperatorProcess, eventually
 
+from tests.operator.running import Api, OperatorProcess, eventually
 from towpath.store.statements import Statements
 from towpath_operator.ports.cluster import DEPLOYMENT, QUEUE, QUEUE_DATABASE, SECRET, WORKER_POOL
 

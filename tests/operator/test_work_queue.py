@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.operator.jumping import now, on_jumping_clock
-
 from towpath_operator.work_queue import Again, WorkQueue
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.fixtures.catalog import catalog
 
+from tests.fixtures.catalog import catalog
 from towpath.domain.errors import SchemaError, SchemaMissingError, SchemaTooNewError
 from towpath.store import migrate
 from towpath.store.connect import Endpoint, check_schema, open_async

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.operator.builders import NOW, sample
 
+from tests.unit.operator.builders import NOW, sample
 from towpath.domain.queue import QueueSettings
 from towpath_operator.model.workerpool import Autoscaling
 from towpath_operator.plan.autoscaling import Decision, LimitedBy, decide, idle_since, pods_for

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tests.unit.operator.corpus import BadManifest, bad_manifests, good_manifests
 
+from tests.unit.operator.corpus import BadManifest, bad_manifests, good_manifests
 from towpath_operator.model.errors import ManifestError
 from towpath_operator.model.parse import PARSERS, check_update
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from tests.unit.operator.builders import (
     FOUND,
     MIGRATED,
@@ -22,7 +23,6 @@ from tests.unit.operator.builders import (
     row,
     secret,
 )
-
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.plan.actions import MigrateSchema, Plan, ReleaseQueue

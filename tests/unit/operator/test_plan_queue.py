@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.unit.operator.builders import (
     CLUSTER,
     DATABASE,
@@ -24,7 +25,6 @@ from tests.unit.operator.builders import (
     reason,
     row,
 )
-
 from towpath.domain.queue import QueueSettings
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.queue import Queue

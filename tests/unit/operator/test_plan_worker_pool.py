@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from tests.unit.operator.builders import (
     DATABASE,
     FOUND,
@@ -20,7 +21,6 @@ from tests.unit.operator.builders import (
     reason,
     sample,
 )
-
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.actions import ApplyObject, CreateObject, Plan

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.operator.builders import TEMPLATE, URI, metadata, pool, queue
 
+from tests.unit.operator.builders import TEMPLATE, URI, metadata, pool, queue
 from towpath_operator.model.parse import parse_worker_pool
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.render.environment import RESERVED

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.unit.operator.builders import (
     NOW,
     TARGET,
@@ -19,7 +20,6 @@ from tests.unit.operator.builders import (
     queue,
     reason,
 )
-
 from towpath.domain.queue import QueueSettings
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.errors import ManifestError
