@@ -158,3 +158,22 @@ def test_a_slow_key_holds_up_no_other() -> None:
 
     on_jumping_clock(scenario())
     assert ends["quick"] < 3 < ends["slow"]
+
+
+def test_a_wake_for_later_is_kept_when_the_key_is_handled_before_it() -> None:
+    """What is to be told in ten seconds is not told by a turn now."""
+    turns: list[float] = []
+
+    async def handle(_key: str) -> Again:
+        turns.append(now())
+        return Again()
+
+    async def scenario() -> None:
+        queue = queue_of(handle)
+        queue.wake("a", after=10)
+        queue.wake("a")
+        asyncio.get_running_loop().call_later(5, queue.wake, "a")
+        await run_for(queue, 40)
+
+    on_jumping_clock(scenario())
+    assert [round(turn) for turn in turns] == [0, 5, 10]

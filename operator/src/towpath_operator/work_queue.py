@@ -62,6 +62,7 @@ class WorkQueue(Generic[Key]):
         self._back_off = back_off
         self._chance = chance
         self._due: dict[Key, float] = {}
+        self._promised: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
         self._failures: dict[Key, int] = {}
@@ -71,11 +72,15 @@ class WorkQueue(Generic[Key]):
         self._beat = 0.0
 
     def wake(self, key: Key, *, after: float = 0.0) -> None:
-        """Handle the key soon (or after some seconds), unless it is due sooner already."""
-        if key in self._tasks and after <= 0.0:
+        """Handle the key soon, or after some seconds even if it is handled before that too."""
+        if after > 0.0:
+            due = self._now() + after
+            self._promised[key] = min(due, self._promise(key))
+            self._schedule(key, due)
+        elif key in self._tasks:
             self._woken_meanwhile.add(key)
-            return
-        self._schedule(key, self._now() + after)
+        else:
+            self._schedule(key, self._now())
 
     @property
     def idle(self) -> bool:
@@ -156,11 +161,21 @@ class WorkQueue(Generic[Key]):
             least, most = self._back_off
             pause = min(most, least * 2.0 ** min(failures, 30))
             self._schedule(key, self._now() + self._jittered(pause))
-        elif not again.drop:
+        elif again.drop:
+            self._promised.pop(key, None)
+        else:
             # A time that was asked for is kept; only the resync is spread out.
             resync = self._jittered(self._resync)
             after = resync if again.after is None else min(again.after, resync)
-            self._schedule(key, self._now() + after)
+            self._schedule(key, min(self._now() + after, self._promise(key)))
+
+    def _promise(self, key: Key) -> float:
+        """Return when a wake that was asked for later is due; a turn before it does not serve it."""
+        promised = self._promised.get(key, float("inf"))
+        if promised > self._now():
+            return promised
+        del self._promised[key]
+        return float("inf")
 
     def _schedule(self, key: Key, due: float) -> None:
         if due >= self._due.get(key, float("inf")):
