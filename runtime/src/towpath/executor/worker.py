@@ -19,14 +19,14 @@ from towpath.domain.errors import (
     TowpathError,
 )
 from towpath.domain.ids import INTERNAL_QUEUE, QueueName, Seq, WorkerId, WorkflowName
-from towpath.executor.context import Execution
+from towpath.executor.admission import Admission
 from towpath.executor.declarations import declare_queues
 from towpath.executor.dispatcher import Dispatcher, Reports
 from towpath.executor.engine import BackOff, Engine
 from towpath.executor.heartbeat import Heartbeat
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
-from towpath.store import steps, workers
+from towpath.store import workers
 from towpath.store.claims import Claimed, Outcome, hand_back_unknown
 from towpath.store.connect import open_async
 from towpath.store.session import AsyncSession
@@ -64,10 +64,10 @@ class Worker:
         self._failure: Exception | None = None
         self._dispatcher: Dispatcher
         self._runner: WorkflowRunner
+        self._admission: Admission
         self._serving: concurrent.futures.Future[None] | None = None
         self._serving_task: asyncio.Task[None] | None = None
         self._drained_by = 0.0
-        self._loading: set[asyncio.Task[None]] = set()
 
     # -- for callers, from any thread
 
@@ -151,6 +151,7 @@ class Worker:
             self._engine.statements, self.settings.slots, self._names, reports
         )
         self._runner = WorkflowRunner(self._engine, self._dispatcher.finished)
+        self._admission = Admission(self._engine, self._dispatcher, self._runner)
         self._serving_task = asyncio.current_task()
         try:
             await self._serve_until_drained()
@@ -313,51 +314,10 @@ class Worker:
                 extra={"returned": recovery.returned, "given_up": recovery.given_up},
             )
 
-    # -- claimed workflows
+    # -- what a turn has committed
 
     def _claimed(self, rows: Sequence[Claimed]) -> None:
-        begun: list[Execution] = []
-        resumed: list[Execution] = []
-        for row in rows:
-            execution = Execution(
-                row.seq, row.workflow_id, row.attempt, row.queue, row.name, row.codec, row.input,
-                self._dispatcher.slots,
-            )  # fmt: skip
-            self._dispatcher.active[row.seq, row.attempt] = execution
-            (resumed if row.attempt > 1 else begun).append(execution)
-        self._begin(begun)
-        if resumed:
-            task = asyncio.get_running_loop().create_task(self._resume(resumed))
-            self._loading.add(task)
-            task.add_done_callback(self._loading.discard)
-
-    async def _resume(self, executions: Sequence[Execution]) -> None:
-        """Load the recorded steps of workflows that go on, then let them."""
-        statements = self._engine.statements
-        seqs = [e.seq for e in executions]
-        recorded = await self._engine.persist(lambda session: steps.load(session, statements, seqs))
-        for execution in executions:
-            execution.recorded = recorded.get(execution.seq, {})
-            logger.info(
-                "workflow goes on",
-                extra={
-                    "workflow_id": execution.workflow_id,
-                    "attempt": execution.attempt,
-                    "recorded_steps": len(execution.recorded),
-                },
-            )
-        self._begin(executions)
-
-    def _begin(self, executions: Sequence[Execution]) -> None:
-        attempts = []
-        for execution in executions:
-            definition = self._engine.registry.workflow(execution.name)
-            if definition is None:  # the claim names only what is registered
-                execution.interrupt("its function is no longer registered", hand_back=True)
-                self._dispatcher.finished(execution, None)
-                continue
-            attempts.append((execution, definition))
-        self._runner.start(attempts)
+        self._admission.admit(rows)
 
     def _ended(self, outcomes: Sequence[Outcome]) -> None:
         """Tell those in this process who wait for what has just been committed."""
