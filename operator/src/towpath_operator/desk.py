@@ -180,6 +180,8 @@ class DatabaseDesk:
         view = self._views.get(key)
         if view is not None and view.look is not None:
             view.look = replace(view.look, rows={**view.look.rows, row.queue_name: row})
+            if row.queue_name not in view.counts:
+                self.expired(key)  # a row that was not there: its work is still to be counted
 
     def note_release(self, key: ObjectKey, queue_name: str) -> None:
         """Take in that a row is free now."""

@@ -137,8 +137,9 @@ class DatabaseLoop:
             self._tell(_subject(pool), sample.queues, min(wanted, pool.spec.autoscaling.max))
             busy |= sample.idle_since is None
         for queue in desk.queues_of(self._key):
-            counts = {queue.queue_name: view.counts.get(queue.queue_name, QueueCounts())}
-            self._tell(_subject(queue), counts)
+            counts = view.counts.get(queue.queue_name)
+            if counts is not None:
+                self._tell(_subject(queue), {queue.queue_name: counts})
         self._interest.forget_all_but({_subject(one) for one in desk.users_of(self._key)})
         return busy
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -175,7 +176,12 @@ def test_a_changed_template_is_applied() -> None:
     assert isinstance(action, ApplyObject)
     containers = action.manifest["spec"]["template"]["spec"]["containers"]
     assert containers[0]["image"] == "shop:2"
-    assert reason(plan) == "PodsStarting"
+
+
+def test_the_first_apply_after_a_start_says_nothing_until_its_effect_is_seen() -> None:
+    there = children()
+    plan = planned(**{**there, "deployment": replace(there["deployment"], last=None)})
+    assert (plan.status_changed, plan.requeue_after) == (False, timedelta(0))
 
 
 def test_a_rotated_uri_changes_the_secret_and_rolls_no_pods() -> None:

@@ -51,11 +51,20 @@ def plan_queue(queue: Queue, observed: QueueObserved, now: datetime) -> Plan:
         pending = f"Queue {queue.queue_name!r} is being written to {database.target.key}."
         draft = _draft(queue, observed, no(Blocked(reason=Reason.ROW_PENDING, message=pending)))
         return settle(draft, now, actions=[declaration], requeue_after=timedelta(0), silent=True)
-    action = _pool_action(queue, observed)
+    return _with_pool(queue, observed, _pool_action(queue, observed), now)
+
+
+def _with_pool(
+    queue: Queue, observed: QueueObserved, action: Action | Blocked | None, now: datetime
+) -> Plan:
+    """Say what a Queue needs whose row is as declared: its pool, or nothing."""
     if isinstance(action, Blocked):
         return settle(_draft(queue, observed, no(action)), now, requeue_after=RETRY_AFTER)
-    draft = _draft(queue, observed, _readiness(queue, observed, action))
-    return settle(draft, now, actions=[action] if action is not None else [])
+    draft = _draft(queue, observed, _readiness(queue, observed))
+    if action is not None:
+        # As for a pool's children: said is what has been seen.
+        return settle(draft, now, actions=[action], requeue_after=timedelta(0), silent=True)
+    return settle(draft, now)
 
 
 def _waiting(queue: Queue, observed: QueueObserved, trouble: Blocked, now: datetime) -> Plan:
@@ -97,12 +106,12 @@ def _pool_action(queue: Queue, observed: QueueObserved) -> Action | Blocked | No
     return DeleteObject(kind=WORKER_POOL, key=live.key, uid=live.uid)
 
 
-def _readiness(queue: Queue, observed: QueueObserved, action: Action | None) -> Verdict:
+def _readiness(queue: Queue, observed: QueueObserved) -> Verdict:
     in_force = yes(Reason.IN_FORCE, f"Queue {queue.queue_name!r} has the declared limits.")
     if queue.spec.workers is None:
         return in_force
     live = observed.pool.live if observed.pool is not None else {}
-    if action is not None or not live:
+    if not live:
         return _pool_not_ready(queue, "it is being applied")
     ready = ready_condition(live.get("status") or {}) or {}
     if ready.get("observedGeneration") != read_metadata(live).generation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from towpath.domain.queue import QueueSettings
@@ -70,16 +70,23 @@ def _settled(pool: WorkerPool, observed: WorkerPoolObserved, plan: _Planned, now
     if isinstance(plan.children, Blocked):
         draft = _draft(pool, observed, no(plan.children))
         return settle(draft, now, requeue_after=RETRY_AFTER)
-    obstacle = plan.obstacle or _pods_obstacle(observed, plan.decision, plan.children)
+    obstacle = plan.obstacle or _pods_obstacle(observed, plan.decision)
     wanted = plan.decision.desired
     ready = no(obstacle) if obstacle else yes(Reason.IN_FORCE, _available(wanted))
     draft = _draft(pool, observed, ready, plan.decision)
+    if plan.children:
+        # What an apply brings about is said when it has been seen: the first one after a start of the
+        # operator most often changes nothing, and must not make a pool that is well look otherwise.
+        return settle(
+            draft,
+            now,
+            actions=plan.children,
+            events=_scaling_events(pool, observed, plan.decision),
+            requeue_after=timedelta(0),
+            silent=True,
+        )
     return settle(
-        draft,
-        now,
-        actions=plan.children,
-        events=_scaling_events(pool, observed, plan.decision),
-        requeue_after=RETRY_AFTER if plan.obstacle else plan.decision.look_again,
+        draft, now, requeue_after=RETRY_AFTER if plan.obstacle else plan.decision.look_again
     )
 
 
@@ -190,9 +197,7 @@ def _children(
     return actions
 
 
-def _pods_obstacle(
-    observed: WorkerPoolObserved, decision: Decision, actions: list[Action]
-) -> Blocked | None:
+def _pods_obstacle(observed: WorkerPoolObserved, decision: Decision) -> Blocked | None:
     live = observed.deployment.live if observed.deployment is not None else {}
     status = live.get("status") or {}
     settled = int(status.get("observedGeneration", 0)) >= read_metadata(live).generation
@@ -202,7 +207,7 @@ def _pods_obstacle(
     complete = min(available, updated) >= decision.desired and updated >= int(
         status.get("replicas") or 0
     )
-    if not actions and settled and complete:
+    if settled and complete:
         return None
     trouble = pods_trouble(observed.pods, live)
     return trouble or Blocked(
