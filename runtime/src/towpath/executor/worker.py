@@ -345,20 +345,31 @@ class Worker:
     async def _drained(self) -> None:
         """Wait for the order to stop, then until nothing runs."""
         await self._stopping.wait()
-        logger.info("worker draining", extra={"running": len(self._dispatcher.active)})
         self._dispatcher.stop_claiming()
-        if self._worker_id is not None:
-            worker_id = self._worker_id
-            await self._engine.on_loop(
-                lambda s: workers.begin_draining(s, self._engine.statements, worker_id)
-            )
         for execution in list(self._dispatcher.active.values()):
             execution.interrupt_wait("its worker stops")
-        while not self._dispatcher.idle:
-            if asyncio.get_running_loop().time() >= self._drained_by:
-                for execution in list(self._dispatcher.active.values()):
-                    execution.interrupt("its worker stops", hand_back=True)
-            await asyncio.sleep(0.01)
+        self._interrupt_after_deadline()
+        logger.info("worker draining", extra={"running": len(self._dispatcher.active)})
+        if self._dispatcher.idle:
+            return
+        saying = asyncio.create_task(self._say_draining())  # a slow server delays no deadline
+        try:
+            while not self._dispatcher.idle:
+                await asyncio.sleep(0.01)
+                self._interrupt_after_deadline()
+        finally:
+            saying.cancel()
+
+    def _interrupt_after_deadline(self) -> None:
+        if asyncio.get_running_loop().time() >= self._drained_by:
+            for execution in list(self._dispatcher.active.values()):
+                execution.interrupt("its worker stops", hand_back=True)
+
+    async def _say_draining(self) -> None:
+        worker_id = self._worker_id
+        if worker_id is not None:
+            statements = self._engine.statements
+            await self._engine.persist(lambda s: workers.begin_draining(s, statements, worker_id))
 
     async def _say_goodbye(self) -> None:
         """Remove the row; what is still in it returns to its line."""
