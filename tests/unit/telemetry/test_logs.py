@@ -67,9 +67,10 @@ def test_people_get_lines_to_read() -> None:
     """On a terminal: the time, the level, the event, then the fields."""
     stream = Terminal()
     logs.configure(stream, {})
-    logger.warning("queue is slow", extra={"queue": "mail", "reason": "two words", "n": 3})
+    fields = {"queue": "mail", "reason": "two words", "names": ["a", "b"], "n": 3}
+    logger.warning("queue is slow", extra=fields)
     assert stream.getvalue().split(maxsplit=1)[1] == (
-        'warning queue is slow  queue=mail  reason="two words"  n=3\n'
+        'warning queue is slow  queue=mail  reason="two words"  names=a,b  n=3\n'
     )
 
 

@@ -76,8 +76,11 @@ class ConsoleLines(logging.Formatter):
 
 
 def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    return json.dumps(text, ensure_ascii=False) if not text or re.search(r"\s", text) else text
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        value = ",".join(value)
+    if not isinstance(value, str):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False) if not value or re.search(r"\s", value) else value
 
 
 _FORMATTERS: Final[Mapping[str, Callable[[], logging.Formatter]]] = {
