@@ -177,6 +177,7 @@ def _wait_for_all(cluster: Cluster, client: Client) -> list[WorkflowInfo]:
 
     def look() -> list[WorkflowInfo] | None:
         nonlocal shown
+        # The operator writes numbers at most every ten seconds.
         if not shown and _queue_status(cluster).get("running"):
             shown = True
             _kubectl(cluster, "get", SHOWN_KINDS, f"--namespace={NAMESPACE}")

@@ -19,5 +19,4 @@ def greet(name: str) -> str:
 
 
 if __name__ == "__main__":
-    handle = greetings.enqueue(greet, "ada")
-    print(handle.get_result())
+    print(greetings.enqueue(greet, "ada").get_result())
