@@ -130,7 +130,7 @@ def _code(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "folder_of_pages", [".", "docs", "docs/decisions", "docs/reference", "bench", "examples/shop"]
+    "folder_of_pages", [".", "docs", "docs/decisions", "bench", "examples/shop"]
 )
 def test_links_lead_somewhere(folder_of_pages: str) -> None:
     """Each relative link of the pages in a folder names a file or folder that is there."""
