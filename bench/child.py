@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ def main() -> None:
     elif command == "send":
         answer = adapter.send(Pace(given["count"], given["shortest"], given["longest"]))
     elif command == "work":
+        threading.Thread(target=_end_with_harness, daemon=True).start()
         ready = Path(given["ready"])
         adapter.work(
             Job(
@@ -36,6 +39,12 @@ def main() -> None:
             )
         )
     print(RESULT + json.dumps(answer), flush=True)
+
+
+def _end_with_harness() -> None:
+    """Wait for the end of a pipe that only the harness holds: no worker outlives it, to disturb the next run."""
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 if __name__ == "__main__":

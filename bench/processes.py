@@ -90,6 +90,8 @@ class Workers:
                 continue
         for process in self._started:
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
 
     def _start(
         self, system: str, settings: Settings, folder: Path, ready: Path, log: Path
@@ -98,6 +100,7 @@ class Workers:
         with log.open("wb") as output:
             return subprocess.Popen(
                 _command(system, "work", given),
+                stdin=subprocess.PIPE,  # open until this process ends
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

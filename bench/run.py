@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -98,6 +99,7 @@ def choose_plans(only: list[str], systems: list[str]) -> Iterator[Plan]:
 def main() -> None:
     """Measure everything that was asked for, and report."""
     arguments = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     home().mkdir(parents=True, exist_ok=True)
     with alone(), server() as started:
         print(f"Postgres {started.version}, fsync on", file=sys.stderr)
