@@ -1,8 +1,8 @@
 """Threads that run sync workflows: as many as block at once, and no more.
 
 A slot is a permit and not a thread. One thread serves any number of short workflows; more are started
-only while jobs wait and no thread has taken one for two milliseconds, and then twice as many each
-time. A thread that finds nothing for a while ends.
+only while jobs wait and no thread has taken one for some milliseconds, and then twice as many each
+time: a thread that only waits for the interpreter's lock, which may be held for five, is not blocked. A thread that finds nothing for a while ends.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 Job = Callable[[], None]
-STALL_SECONDS = 0.001
-STALLS_BEFORE_GROWTH = 2
+STALL_SECONDS = 0.002
+STALLS_BEFORE_GROWTH = 3
 IDLE_SECONDS = 30.0
 
 

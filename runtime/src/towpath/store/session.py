@@ -41,10 +41,10 @@ class AsyncSession:
         """Run one call plainly, several in a pipeline whose one Sync makes them a transaction."""
         if len(calls) == 1:
             cursor = await self.connection.execute(*calls[0], prepare=self._prepare)
-            return [await cursor.fetchall() if cursor.description else []]
+            return [await cursor.fetchall() if _has_rows(cursor) else []]
         async with self.connection.pipeline():
             cursors = [await self.connection.execute(*c, prepare=self._prepare) for c in calls]
-        return [await c.fetchall() if c.description else [] for c in cursors]
+        return [await c.fetchall() if _has_rows(c) else [] for c in cursors]
 
 
 class BlockingSession:
@@ -58,10 +58,15 @@ class BlockingSession:
         """As `AsyncSession.run`."""
         if len(calls) == 1:
             cursor = self.connection.execute(*calls[0], prepare=self._prepare)
-            return [cursor.fetchall() if cursor.description else []]
+            return [cursor.fetchall() if _has_rows(cursor) else []]
         with self.connection.pipeline():
             cursors = [self.connection.execute(*c, prepare=self._prepare) for c in calls]
-        return [c.fetchall() if c.description else [] for c in cursors]
+        return [c.fetchall() if _has_rows(c) else [] for c in cursors]
+
+
+def _has_rows(cursor: psycopg.AsyncCursor[Any] | psycopg.Cursor[Any]) -> bool:
+    """Tell whether a statement returned columns; `description` would describe each of them first."""
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
