@@ -48,7 +48,8 @@ demo: .venv/installed-local
 demo-kubernetes: .venv/installed-local
 	@$(BIN)/python -m examples.demo kubernetes
 
-bench: .venv/installed-dev
+# It has an environment of its own, with the other libraries.
+bench:
 	bench/bench.sh
 
 clean:
