@@ -90,6 +90,7 @@ def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
         if process.popen.poll() is None:
             process.popen.kill()
             process.popen.wait()
+        print(process.stderr)  # noqa: T201 - pytest shows it where the test failed
 
 
 @pytest.fixture

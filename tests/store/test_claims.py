@@ -343,7 +343,7 @@ def test_what_a_lost_answer_claimed_is_given_back(database_url: str) -> None:
         known = await claim(session, who, 2)
         await claim(session, who, 2)
         await claims.hand_back_unknown(
-            session, SCHEMA, worker=who, queues=[MAIL], known=[c.seq for c in known]
+            session, SCHEMA, worker=who, queues=[MAIL], known=[(c.seq, c.attempt) for c in known]
         )
         (rows,) = await session.run((b"SELECT seq FROM towpath.running ORDER BY seq", {}))
         assert [r[0] for r in rows] == [c.seq for c in known]

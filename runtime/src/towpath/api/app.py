@@ -29,6 +29,7 @@ from towpath.executor.registry import (
     QueueDeclaration,
     Registry,
     WorkflowDefinition,
+    check_name,
     name_of,
     place_of,
 )
@@ -45,6 +46,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 DEFAULT_MAX_RECOVERY_ATTEMPTS = 100
+EXIT_SECONDS = 2.0
 _INTERNAL = QueueDeclaration(INTERNAL_QUEUE, None)
 
 
@@ -145,7 +147,7 @@ class App:
                     f"step {function.__qualname__!r} is sync, and code that blocks cannot be timed "
                     "out. Make it async, or use its own library's timeout."
                 )
-            chosen = name if name is not None else function.__qualname__
+            chosen = check_name(name if name is not None else function.__qualname__, kind="step")
             return Step(self, StepDefinition(chosen, function, is_async, policy))
 
         return decorate
@@ -170,7 +172,7 @@ class App:
         new = prepare(engine, start)
         execution = running_in_workflow()
         if execution is not None:
-            child = run_blocking(start_child(engine, execution, new, start, Blocking()))
+            child = run_blocking(start_child(execution, new, start, Blocking()))
             self._call_own_worker(start.queue)
             return WorkflowHandle(lambda: self.engine, child)
         done = engine.run(lambda session: write_root(session, engine, new, start.declaration))
@@ -184,7 +186,7 @@ class App:
         new = prepare(engine, start)
         execution = running_in_workflow()
         if execution is not None:
-            child = await start_child(engine, execution, new, start, Suspending())
+            child = await start_child(execution, new, start, Suspending())
             self._call_own_worker(start.queue)
             return WorkflowHandleAsync(lambda: self.engine, child)
         done = await engine.run_async(
@@ -311,18 +313,23 @@ class App:
             drain: Seconds for running workflows to end; after that they are handed back at their next
                 step boundary. TOWPATH_DRAIN_SECONDS (30) unless given.
         """
-        with self._lock:
-            worker, self._worker = self._worker, None
+        self._shutdown(None if drain is None else timedelta(seconds=drain))
+
+    def _shutdown(self, drain: timedelta | None, patience: float | None = None) -> None:
+        worker = self._worker
         if worker is not None and self._worker_pid == os.getpid():
-            worker.stop(None if drain is None else timedelta(seconds=drain))
+            # a second caller, also a signal's handler in the midst of the first, waits here as well
+            worker.stop(drain, patience=patience)
         with self._lock:
-            self._close_engine()
+            if self._worker is worker:
+                self._worker = None
+                self._close_engine()
         atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
-        """The interpreter ends: nothing waits for running workflows, others take them over."""
+        """The interpreter ends: it waits a moment for step boundaries, others take over the rest."""
         if self._worker is not None and self._worker_pid == os.getpid():
-            self.shutdown(drain=0)
+            self._shutdown(timedelta(0), EXIT_SECONDS)
 
     @property
     def engine(self) -> Engine:
@@ -347,8 +354,8 @@ class App:
 
     def _call_own_worker(self, queue: QueueName) -> None:
         worker = self._worker
-        if worker is not None and worker.ready and self._worker_pid == os.getpid():
-            self.engine.io.loop.call_soon_threadsafe(worker.called, queue)
+        if worker is not None and self._worker_pid == os.getpid():
+            worker.call(queue)
 
 
 def _direct(function: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Start:

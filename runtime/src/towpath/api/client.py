@@ -10,6 +10,7 @@ from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
 from towpath.api.starting import Start
 from towpath.domain.ids import WorkflowName
 from towpath.domain.queue import check_queue_name
+from towpath.executor.registry import check_name
 from towpath.insights.workflows import WorkflowInfo
 
 
@@ -73,4 +74,5 @@ class Client:
 def _start(
     queue_name: str, workflow_name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Start:
-    return Start(check_queue_name(queue_name), WorkflowName(workflow_name), args, kwargs)
+    name = check_name(workflow_name, kind="workflow")
+    return Start(check_queue_name(queue_name), WorkflowName(name), args, kwargs)

@@ -92,16 +92,7 @@ class Step(Generic[P, R_co]):
 
         return cast(
             "R_co",
-            run_blocking(
-                perform(
-                    self._app.engine,
-                    execution,
-                    take_position(),
-                    self.definition,
-                    invoke,
-                    Blocking(),
-                )
-            ),
+            run_blocking(perform(execution, take_position(), self.definition, invoke, Blocking())),
         )
 
     async def _run_async(self, *args: Any, **kwargs: Any) -> Any:
@@ -112,9 +103,7 @@ class Step(Generic[P, R_co]):
         def invoke() -> Awaitable[Any]:
             return cast("Awaitable[Any]", self.definition.function(*args, **kwargs))
 
-        return await perform(
-            self._app.engine, execution, take_position(), self.definition, invoke, Suspending()
-        )
+        return await perform(execution, take_position(), self.definition, invoke, Suspending())
 
     def __repr__(self) -> str:
         return f"<step {self.definition.name}>"

@@ -70,11 +70,19 @@ class _Started:
             self._seq = located.seq
         return await wait_for_end(engine, self._seq, self._workflow_id, timeout_seconds)
 
+    async def _ended_for(
+        self, execution: Execution, timeout_seconds: float | None
+    ) -> EndedWorkflow:
+        """As `_ended`, on the loop of the attempt, which may be of another App."""
+        engine = self._engine()
+        if engine is execution.engine:
+            return await self._ended(timeout_seconds)
+        return await asyncio.wrap_future(engine.io.submit(self._ended(timeout_seconds)))
+
     async def _recorded_result(
         self, execution: Execution, timeout_seconds: float | None, pace: Pace
     ) -> Any:
         """Wait in a workflow: without its slot, and with the result recorded at its position."""
-        engine = self._engine()
         position = take_position()
         recorded = replay(execution, position, GET_RESULT)
         if recorded is None:
@@ -89,15 +97,15 @@ class _Started:
                 failure,
                 timedelta(0),
             )
-            await keep(engine, execution, step, pace)
+            await keep(execution, step, pace)
             recorded = RecordedStep(position, GET_RESULT, output, failure, None)
-        return value_of(engine, recorded)
+        return value_of(execution, recorded)
 
     async def _wait_in_workflow(
         self, execution: Execution, timeout_seconds: float | None, pace: Pace
     ) -> tuple[str | None, str | None]:
-        engine = self._engine()
-        waiting = engine.io.submit(wait_without_slot(execution, self._ended(timeout_seconds)))
+        ended_here = self._ended_for(execution, timeout_seconds)
+        waiting = execution.engine.io.submit(wait_without_slot(execution, ended_here))
         try:
             ended = await pace.until(waiting)
         except ResultTimeoutError as error:

@@ -14,11 +14,13 @@ from towpath.domain.errors import (
     ImportingApplicationError,
     QueueNotFoundError,
     StartInsideStepError,
+    UsageError,
 )
 from towpath.domain.ids import QueueName, WorkflowId, WorkflowName, check_chosen_id
 from towpath.executor.context import (
     Execution,
     current_step,
+    running_in_workflow,
     take_position,
 )
 from towpath.executor.engine import Engine
@@ -112,10 +114,17 @@ def prepare(engine: Engine, start: Start) -> NewWorkflow:
     Raises:
         ValueNotEncodableError: an argument that the codec would not give back as it is.
         StartInsideStepError: the caller is in a step.
+        UsageError: the caller is a workflow of another database.
     """
     step = current_step()
     if step is not None:
         raise StartInsideStepError(workflow_name=start.name, step_name=step)
+    execution = running_in_workflow()
+    if execution is not None and not engine.shares_database(execution.engine):
+        raise UsageError(
+            f"workflow {start.name!r} belongs to another database than workflow {execution.name!r}, "
+            "which would start it: no transaction holds both. Start it from outside of workflows."
+        )
     return NewWorkflow(
         queue=start.queue,
         name=start.name,
@@ -181,25 +190,28 @@ async def write_root(
 
 
 async def start_child(
-    engine: Engine, execution: Execution, new: NewWorkflow, start: Start, pace: Pace
+    execution: Execution, new: NewWorkflow, start: Start, pace: Pace
 ) -> WorkflowId:
     """Start a workflow from within one: once, whatever crashes.
+
+    The child and the parent's record of it are one transaction, so they are in one database.
 
     Raises:
         WorkflowInterrupted: the parent's attempt no longer holds its place.
         NonDeterminismError: another step is recorded at this position.
     """
+    engine = execution.engine
     position = take_position()
     recorded = replay(execution, position, new.name)
     if recorded is not None:
-        return WorkflowId(value_of(engine, recorded))
+        return WorkflowId(value_of(execution, recorded))
     execution.check()
     parent = ParentStep(execution.seq, execution.attempt, position)
     done = await pace.verb(
         engine, lambda session: write(session, engine, new, start.declaration, parent)
     )
     if done is None:
-        return await _find_written_child(engine, execution, position, pace)
+        return await _find_written_child(execution, position, pace)
     if not done.created:
         # the chosen id was taken before: the record that names it is still to be written
         step = steps.NewStep(
@@ -211,18 +223,17 @@ async def start_child(
             None,
             timedelta(0),
         )
-        await keep(engine, execution, step, pace)
+        await keep(execution, step, pace)
     return done.workflow_id
 
 
-async def _find_written_child(
-    engine: Engine, execution: Execution, position: str, pace: Pace
-) -> WorkflowId:
+async def _find_written_child(execution: Execution, position: str, pace: Pace) -> WorkflowId:
     """Find the child of a start whose answer was lost, or learn that the attempt is stale."""
+    engine = execution.engine
     statements = engine.statements
     seq = execution.seq
     recorded = await pace.verb(engine, lambda session: steps.load(session, statements, [seq]))
     found = recorded.get(seq, {}).get(position)
     if found is None:
         raise execution.fenced()
-    return WorkflowId(value_of(engine, found))
+    return WorkflowId(value_of(execution, found))

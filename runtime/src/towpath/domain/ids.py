@@ -55,7 +55,7 @@ def parse_generated_id(workflow_id: str) -> GeneratedId | None:
     True
     """
     match = _GENERATED.fullmatch(workflow_id)
-    if match is None:
+    if match is None or int(match[1]) >= _SIGN_BIT:
         return None
     bits = int(match[2], 16)
     return GeneratedId(Seq(int(match[1])), bits - 2 * _SIGN_BIT if bits >= _SIGN_BIT else bits)

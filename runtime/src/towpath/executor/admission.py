@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from towpath.executor.context import Execution
 from towpath.executor.dispatcher import Dispatcher
 from towpath.executor.engine import Engine
+from towpath.executor.lease import Lease
 from towpath.executor.run_workflow import WorkflowRunner
+from towpath.executor.slots import Seat
 from towpath.store import steps
 from towpath.store.claims import Claimed
 
@@ -25,14 +27,14 @@ class Admission:
         self._runner = runner
         self._loading: set[asyncio.Task[None]] = set()
 
-    def admit(self, rows: Sequence[Claimed]) -> None:
+    def admit(self, rows: Sequence[Claimed], lease: Lease) -> None:
         """Begin first attempts at once, and later ones when their recorded steps are here."""
         begun: list[Execution] = []
         resumed: list[Execution] = []
         for row in rows:
             execution = Execution(
-                row.seq, row.workflow_id, row.attempt, row.queue, row.name, row.codec, row.input,
-                self._dispatcher.slots,
+                self._engine, row.seq, row.workflow_id, row.attempt, row.queue, row.name, row.codec,
+                row.input, Seat(self._dispatcher.slots), lease,
             )  # fmt: skip
             self._dispatcher.active[row.seq, row.attempt] = execution
             (resumed if row.attempt > 1 else begun).append(execution)

@@ -9,36 +9,44 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from towpath.domain.errors import SyncCallInAsyncError, WorkflowInterrupted
 from towpath.domain.ids import QueueName, Seq, WorkflowId, WorkflowName
-from towpath.executor.slots import Slots
+from towpath.executor.lease import Lease
+from towpath.executor.slots import Seat
 from towpath.store.steps import RecordedStep
+
+if TYPE_CHECKING:
+    from towpath.executor.engine import Engine
 
 
 class Branch:
     """Counts the positions of one task."""
 
-    __slots__ = ("_count", "_prefix")
+    __slots__ = ("_numbers", "_prefix")
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
-        self._count = 0
+        self._numbers = itertools.count(1)  # its next() is one step for threads that share a branch
 
     def take(self) -> str:
         """Return the next position."""
-        self._count += 1
-        return f"{self._prefix}{self._count}"
+        return f"{self._prefix}{next(self._numbers)}"
 
 
 @dataclass(slots=True)
 class Execution:
-    """One attempt of a workflow, running in this process."""
+    """One attempt of a workflow, running in this process.
 
+    What its code records goes to its own engine, whichever App a step was declared on.
+    """
+
+    engine: Engine
     seq: Seq
     workflow_id: WorkflowId
     attempt: int
@@ -46,12 +54,13 @@ class Execution:
     name: WorkflowName
     codec: str
     input: str
-    slots: Slots
+    seat: Seat
+    lease: Lease
     recorded: Mapping[str, RecordedStep] = field(default_factory=dict)
     interruption: str | None = None
     handed_back: bool = False
     raised: bool = False
-    _on_interrupt: Callable[[], None] | None = None
+    _wakes: list[Callable[[], None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def interrupt(self, reason: str, *, hand_back: bool) -> None:
@@ -61,24 +70,29 @@ class Execution:
                 return
             self.interruption = reason
             self.handed_back = hand_back
-            wake = self._on_interrupt
-        if wake is not None:
+            wakes = list(self._wakes)
+        for wake in wakes:
             wake()
 
     def interrupt_wait(self, reason: str) -> None:
         """Hand the attempt back where it waits at this moment; one that computes goes on."""
         with self._lock:
-            waiting = self._on_interrupt is not None
+            waiting = bool(self._wakes)
         if waiting:
             self.interrupt(reason, hand_back=True)
 
-    def while_waiting(self, wake: Callable[[], None] | None) -> None:
-        """Name what ends a wait when the attempt is interrupted; None once the wait is over."""
+    def begin_wait(self, wake: Callable[[], None]) -> None:
+        """Name what ends a wait when the attempt is interrupted; several branches may wait."""
         with self._lock:
-            self._on_interrupt = wake
+            self._wakes.append(wake)
             interrupted = self.interruption is not None
-        if wake is not None and interrupted:
+        if interrupted:
             wake()
+
+    def end_wait(self, wake: Callable[[], None]) -> None:
+        """The wait is over."""
+        with self._lock:
+            self._wakes.remove(wake)
 
     def check(self) -> None:
         """Raise `WorkflowInterrupted` where the attempt must end here."""

@@ -9,6 +9,7 @@ enqueuer whose snapshot was older than that word.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -104,14 +105,14 @@ class Dispatcher:
         self._arrived.append((execution, outcome))
         if not self._signalled:
             self._signalled = True
-            self._loop.call_soon_threadsafe(self._collect)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+                self._loop.call_soon_threadsafe(self._collect)
 
     def _collect(self) -> None:
         self._signalled = False
-        count = 0
         while self._arrived:
             execution, outcome = self._arrived.popleft()
-            count += 1
+            execution.seat.end()
             if outcome is not None:
                 self._outcomes.append(outcome)
             elif execution.handed_back:
@@ -120,7 +121,6 @@ class Dispatcher:
             view = self._queues.get(execution.queue)
             if view is not None and view.limited:
                 view.hot = True
-        self.slots.give(count)
         self._wake.set()
 
     def look(self, queue: QueueName) -> None:
@@ -164,11 +164,9 @@ class Dispatcher:
         return not (self.active or self._arrived or self._outcomes or self._hand_back)
 
     @property
-    def known(self) -> list[Seq]:
-        """The workflows whose places this worker holds knowingly."""
-        waiting = [e.seq for e, _ in self._arrived]
-        written = [o.seq for o in self._outcomes] + [seq for seq, _ in self._hand_back]
-        return [*(seq for seq, _ in self.active), *waiting, *written]
+    def known(self) -> list[tuple[Seq, int]]:
+        """The attempts whose places this worker holds knowingly."""
+        return [*self.active, *((o.seq, o.attempt) for o in self._outcomes), *self._hand_back]
 
     # -- turns
 
@@ -247,7 +245,10 @@ class Dispatcher:
         for request in turn.claims:
             rows = result.claimed[request.queue]
             self._learn(request, len(rows))
-            self._reports.claimed(rows)
+            if turn.worker == self.worker_id:
+                self._reports.claimed(rows)
+            else:  # the lease ended before the answer came, and with it these places
+                self.slots.give(len(rows))
 
     def _learn(self, request: ClaimRequest, count: int) -> None:
         view = self._queues.get(request.queue)

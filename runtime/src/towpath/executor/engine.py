@@ -63,12 +63,19 @@ class Engine:
         self.io = LoopThread("towpath-io")
         self.workflow_loop = LoopThread("towpath-workflows", task_factory=workflow_task_factory)
         self._async = AsyncConnections(settings.endpoint, size=settings.connections)
-        self._blocking: BlockingConnections | None = None
+        self._blocking = BlockingConnections(settings.endpoint, size=settings.connections)
         self._schema_checked = False
         self.may_migrate = False
         """Whether the first use may migrate a missing or older schema; launch allows it."""
         self.recorder = StepRecorder(self._record, lambda: self.io.loop)
         self.watcher = ResultWatcher(self._ask_results)
+
+    def shares_database(self, other: Engine) -> bool:
+        """Tell whether both work on one schema of one database, as far as their URIs tell."""
+        return other is self or (
+            self.settings.schema == other.settings.schema
+            and self.settings.endpoint.source() == other.settings.endpoint.source()
+        )
 
     def new_secret(self) -> int:
         """Return 64 random bits, signed, for a generated id."""
@@ -85,10 +92,6 @@ class Engine:
         """
         if not self._schema_checked:
             self.io.submit(self._check_schema()).result()
-        if self._blocking is None:
-            self._blocking = BlockingConnections(
-                self.settings.endpoint, size=self.settings.connections
-            )
         try:
             return self._blocking.run(verb)
         except psycopg.OperationalError as error:
@@ -155,8 +158,7 @@ class Engine:
         """Close the connections and end the loops."""
         if self.pid != os.getpid():
             return
-        if self._blocking is not None:
-            self._blocking.close()
+        self._blocking.close()
         self.io.submit(self._async.close()).result(timeout=10)
         self.workflow_loop.stop()
         self.io.stop()

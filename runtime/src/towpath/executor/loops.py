@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -15,9 +17,13 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 TaskFactory = Callable[..., asyncio.Future[Any]]
 
+STOP_SECONDS = 10.0
+
+logger = logging.getLogger("towpath.engine")
+
 
 class LoopThread:
-    """An asyncio loop in a daemon thread."""
+    """An asyncio loop in a daemon thread. Once stopped it is not started again."""
 
     def __init__(self, name: str, *, task_factory: TaskFactory | None = None) -> None:
         self._name = name
@@ -25,12 +31,22 @@ class LoopThread:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._ended = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop; the first use starts its thread."""
+        """The running loop; the first use starts its thread.
+
+        Raises:
+            RuntimeError: it has been stopped.
+        """
         if self._loop is None:
             with self._lock:
+                if self._stopped:
+                    raise RuntimeError(
+                        f"the loop of {self._name} is stopped; shutdown() was called"
+                    )
                 if self._loop is None:
                     self._loop = self._start()
         return self._loop
@@ -45,13 +61,21 @@ class LoopThread:
         self._thread.start()
         return loop
 
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            while not self._ended:
+                try:
+                    loop.run_forever()
+                except (SystemExit, KeyboardInterrupt) as error:
+                    # A task raised it. Who awaits the task is told; the loop is not one task's to end.
+                    logger.warning("a task tried to end its loop", extra={"error": repr(error)})
         finally:
             loop.close()
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ended = True
+        loop.stop()
 
     @property
     def is_current(self) -> bool:
@@ -59,21 +83,37 @@ class LoopThread:
         return self._thread is threading.current_thread()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the loop; the future may be awaited from any thread or loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        """Run a coroutine on the loop; the future may be awaited from any thread or loop.
+
+        Raises:
+            RuntimeError: the loop has been stopped.
+        """
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError:
+            coroutine.close()
+            raise
 
     def stop(self) -> None:
-        """Cancel what still runs on the loop, end it and wait for its thread."""
+        """Cancel what still runs on the loop, end it and wait for its thread.
+
+        A loop that a user's code blocks is left to end once that code does.
+        """
         with self._lock:
+            self._stopped = True
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
         if loop is None or thread is None:
             return
-        if thread is not threading.current_thread():
-            asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(timeout=10)
-        loop.call_soon_threadsafe(loop.stop)
-        if thread is not threading.current_thread():
-            thread.join(timeout=10)
+        if thread is threading.current_thread():
+            self._end(loop)
+            return
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(timeout=STOP_SECONDS)
+            loop.call_soon_threadsafe(self._end, loop)
+            thread.join(timeout=STOP_SECONDS)
+            return
+        loop.call_soon_threadsafe(self._end, loop)
 
 
 async def _cancel_all() -> None:

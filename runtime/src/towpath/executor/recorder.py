@@ -18,6 +18,8 @@ Write = Callable[[Sequence[NewStep]], Awaitable[set[tuple[Seq, str]]]]
 """Writes steps in one commit, surviving outages; returns the (seq, position) of those written."""
 
 MAX_BATCH = 500
+MAX_BATCH_CHARACTERS = 16 * 1024 * 1024
+"""Of outputs in one commit, unless one alone has more: Postgres takes no message above 1 GiB."""
 
 
 class StepRecorder:
@@ -32,14 +34,21 @@ class StepRecorder:
         self._task: asyncio.Task[None] | None = None
 
     def record(self, step: NewStep) -> concurrent.futures.Future[bool]:
-        """Write a step; the future tells whether the attempt still held its place."""
+        """Write a step; the future tells whether the attempt still held its place.
+
+        The future cannot be cancelled: what a caller no longer awaits is written all the same.
+        """
         future: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
         with self._lock:
             self._waiting.append((step, future))
             begin = not self._flushing
             self._flushing = True
         if begin:
-            self._loop().call_soon_threadsafe(self._begin)
+            try:
+                self._loop().call_soon_threadsafe(self._begin)
+            except RuntimeError:  # the engine is closed
+                self._fail([], asyncio.CancelledError())
         return future
 
     def _begin(self) -> None:
@@ -48,7 +57,8 @@ class StepRecorder:
     async def _flush(self) -> None:
         while True:
             with self._lock:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                count = self._count_batch()
+                batch, self._waiting = self._waiting[:count], self._waiting[count:]
                 if not batch:
                     self._flushing = False
                     return
@@ -60,17 +70,26 @@ class StepRecorder:
             for step, future in batch:
                 future.set_result((step.seq, step.position) in written)
 
+    def _count_batch(self) -> int:
+        characters = 0
+        for count, (step, _) in enumerate(self._waiting[:MAX_BATCH]):
+            characters += len(step.output or "") + len(step.failure or "")
+            if characters > MAX_BATCH_CHARACTERS:
+                return max(1, count)
+        return min(MAX_BATCH, len(self._waiting))
+
     def _fail(
         self,
         batch: Sequence[tuple[NewStep, concurrent.futures.Future[bool]]],
         error: BaseException,
     ) -> None:
-        """Tell every waiting caller; the loop is ending, or the statement itself is refused."""
+        """Tell every waiting caller: the statement is refused, or the loop ends and nothing is written."""
         with self._lock:
             batch = [*batch, *self._waiting]
             self._waiting = []
             self._flushing = False
         for _, future in batch:
-            future.set_exception(
-                error if isinstance(error, Exception) else concurrent.futures.CancelledError()
-            )
+            if isinstance(error, Exception):
+                future.set_exception(error)
+            else:
+                future.set_result(False)

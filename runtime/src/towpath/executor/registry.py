@@ -134,12 +134,22 @@ def name_of(function: Callable[..., Any], name: str | None, *, kind: str) -> str
             f"{kind} {chosen!r} at {place_of(function)} is defined inside a function, so that "
             "another process cannot find it by this name. Give it a name with name=."
         )
+    return check_name(chosen, kind=kind)
+
+
+def check_name(name: object, *, kind: str) -> str:
+    """Return the name when it can be stored.
+
+    Raises:
+        ConfigurationError: it is not a str of 1 to 255 characters, or holds NUL or a lone surrogate.
+    """
     if (
-        not isinstance(chosen, str)
-        or not 1 <= len(chosen) <= MAX_NAME_LENGTH
-        or not storable_text(chosen)
+        not isinstance(name, str)
+        or not 1 <= len(name) <= MAX_NAME_LENGTH
+        or not storable_text(name)
     ):
         raise ConfigurationError(
-            f"{kind} name {chosen!r} must be a str of 1 to {MAX_NAME_LENGTH} characters without NUL."
+            f"{kind} name {name!r} must be a str of 1 to {MAX_NAME_LENGTH} characters without NUL "
+            "or lone surrogates."
         )
-    return chosen
+    return name

@@ -57,10 +57,21 @@ class ResultWatcher:
             if not future.done():
                 future.set_result(ended)
 
+    def _fail(self, error: Exception) -> None:
+        for future in set[asyncio.Future[EndedWorkflow]]().union(*self._waiting.values()):
+            if not future.done():
+                future.set_exception(error)
+        self._waiting.clear()
+
     async def _watch(self) -> None:
         while self._waiting:
             self._look.clear()
-            for ended in await self._ask(list(self._waiting)):
+            try:
+                found = await self._ask(list(self._waiting))
+            except Exception as error:  # noqa: BLE001 - it is told to everyone who waits
+                self._fail(error)
+                return
+            for ended in found:
                 self.tell(ended)
             if not self._waiting:
                 return

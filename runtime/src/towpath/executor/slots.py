@@ -1,6 +1,7 @@
 """A worker's slots: room for running workflows. A waiting workflow gives its slot back.
 
-A slot is a permit and not a thread. All of it is called on the library's loop.
+A slot is a permit and not a thread, and an attempt has one, however many of its branches wait at
+once. All of it is called on the library's loop.
 """
 
 from __future__ import annotations
@@ -52,3 +53,44 @@ class Slots:
             if waiting.done() and not waiting.cancelled():
                 self.give()
             raise
+
+
+class Seat:
+    """The slot of one attempt: away while any of its branches waits, back when the last goes on.
+
+    A branch that computes beside one that waits does so without a slot. The other rule, that it keeps
+    the slot, would let a parent that awaits several children hold the slot that the last one needs.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._held = True
+        self._waits = 0
+        self._ended = False
+        self._resuming = asyncio.Lock()
+
+    def begin_wait(self) -> None:
+        """A branch waits: others may use the slot."""
+        self._waits += 1
+        self._give()
+
+    async def end_wait(self, *, interrupted: bool) -> None:
+        """A branch goes on; the last one waits for a slot, unless it goes on only to end."""
+        self._waits -= 1
+        async with self._resuming:
+            if interrupted or self._held or self._waits or self._ended:
+                return
+            await self._slots.retake()
+            self._held = True
+            if self._waits or self._ended:  # another branch was faster
+                self._give()
+
+    def end(self) -> None:
+        """The attempt has ended."""
+        self._ended = True
+        self._give()
+
+    def _give(self) -> None:
+        if self._held:
+            self._held = False
+            self._slots.give()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from towpath.store.lending import Verb
 from towpath.store.steps import NewStep, RecordedStep
 
 T = TypeVar("T")
+
+LEASE_LOOK = timedelta(seconds=0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class Pace(Protocol):
         """Run a verb of the store until it is done, whatever becomes of the connection."""
         ...
 
-    async def pause(self, length: timedelta) -> None:
-        """Let time pass."""
+    async def pause(self, execution: Execution, length: timedelta) -> None:
+        """Let time pass; an interruption of the attempt ends it early."""
         ...
 
 
@@ -67,9 +70,21 @@ class Suspending:
         """Await the verb, which runs on the library's loop."""
         return await asyncio.wrap_future(engine.io.submit(engine.persist(verb)))
 
-    async def pause(self, length: timedelta) -> None:
+    async def pause(self, execution: Execution, length: timedelta) -> None:
         """Sleep on the running loop."""
-        await asyncio.sleep(length.total_seconds())
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(over.set)
+
+        execution.begin_wait(wake)
+        try:
+            async with asyncio.timeout(length.total_seconds()):
+                await over.wait()
+        except TimeoutError:
+            pass
+        finally:
+            execution.end_wait(wake)
 
 
 class Blocking:
@@ -83,13 +98,17 @@ class Blocking:
         """Block until the verb, which runs on the library's loop, is done."""
         return engine.io.submit(engine.persist(verb)).result()
 
-    async def pause(self, length: timedelta) -> None:
+    async def pause(self, execution: Execution, length: timedelta) -> None:
         """Block for a time."""
-        time.sleep(length.total_seconds())  # noqa: ASYNC251 - the caller is a thread of sync code
+        over = threading.Event()
+        execution.begin_wait(over.set)
+        try:
+            over.wait(length.total_seconds())
+        finally:
+            execution.end_wait(over.set)
 
 
 async def perform(
-    engine: Engine,
     execution: Execution,
     position: str,
     definition: StepDefinition,
@@ -107,14 +126,14 @@ async def perform(
     if recorded is None:
         execution.check()
         began = time.monotonic()
-        output, failure = await _try(engine, execution, definition, invoke, pace)
+        output, failure = await _try(execution, definition, invoke, pace)
         took = timedelta(seconds=time.monotonic() - began)
         step = NewStep(
             execution.seq, execution.attempt, position, definition.name, output, failure, took
         )
-        await keep(engine, execution, step, pace)
+        await keep(execution, step, pace)
         recorded = RecordedStep(position, definition.name, output, failure, None)
-    return value_of(engine, recorded)
+    return value_of(execution, recorded)
 
 
 def replay(execution: Execution, position: str, name: str) -> RecordedStep | None:
@@ -134,25 +153,24 @@ def replay(execution: Execution, position: str, name: str) -> RecordedStep | Non
     return recorded
 
 
-def value_of(engine: Engine, recorded: RecordedStep) -> Any:
+def value_of(execution: Execution, recorded: RecordedStep) -> Any:
     """Return or raise what a step's record holds."""
     if recorded.failure is not None:
         raise decode_failure(recorded.failure)
-    return engine.codec.decode(recorded.output or "null")
+    return execution.engine.codec.decode(recorded.output or "null")
 
 
-async def keep(engine: Engine, execution: Execution, step: NewStep, pace: Pace) -> None:
+async def keep(execution: Execution, step: NewStep, pace: Pace) -> None:
     """Write a step's record and return once it is durable.
 
     Raises:
         WorkflowInterrupted: the attempt no longer holds its place; nothing was written.
     """
-    if not await pace.until(engine.recorder.record(step)):
+    if not await pace.until(execution.engine.recorder.record(step)):
         raise execution.fenced()
 
 
 async def _try(
-    engine: Engine,
     execution: Execution,
     definition: StepDefinition,
     invoke: Callable[[], Awaitable[Any]],
@@ -161,15 +179,19 @@ async def _try(
     """Run the step's function until it returns or may not be tried again: (output, failure)."""
     tries: list[str] = []
     while True:
+        while execution.lease.lapsed:  # until it is renewed, or the attempt interrupted
+            await pace.pause(execution, LEASE_LOOK)
+            execution.check()
         try:
             with in_step(definition.name):
                 value = await _bounded(definition, invoke)
-            return engine.codec.encode(value, "result"), None
+            return execution.engine.codec.encode(value, "result"), None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the step raised is its outcome
             tries.append(f"{type(error).__name__}: {error}")
             if not definition.policy.allows(len(tries), error):
                 return None, encode_failure(_final(definition, tries, error))
-        await pace.pause(definition.policy.backoff.pause(len(tries), random.random()))  # noqa: S311
+        length = definition.policy.backoff.pause(len(tries), random.random())  # noqa: S311 - jitter
+        await pace.pause(execution, length)
         execution.check()
 
 

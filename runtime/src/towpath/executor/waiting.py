@@ -23,23 +23,20 @@ async def wait_without_slot(execution: Execution, waited: Coroutine[Any, Any, T]
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(waited)
-    execution.slots.give()
+    execution.seat.begin_wait()
 
     def wake() -> None:
         loop.call_soon_threadsafe(task.cancel)
 
-    execution.while_waiting(wake)
+    execution.begin_wait(wake)
     try:
         return await task
     except asyncio.CancelledError:
         execution.check()
         raise
     finally:
-        execution.while_waiting(None)
-        if execution.interruption is not None:
-            execution.slots.take(1)  # it only ends now; the slot comes back with its end
-        else:
-            await execution.slots.retake()
+        execution.end_wait(wake)
+        await execution.seat.end_wait(interrupted=execution.interruption is not None)
 
 
 async def wait_for_end(

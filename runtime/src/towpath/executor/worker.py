@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import threading
 import time
@@ -17,13 +18,16 @@ from towpath.domain.errors import (
     SchemaMissingError,
     SchemaOlderError,
     TowpathError,
+    UsageError,
 )
-from towpath.domain.ids import INTERNAL_QUEUE, QueueName, Seq, WorkerId, WorkflowName
+from towpath.domain.ids import QueueName, Seq, WorkerId
 from towpath.executor.admission import Admission
+from towpath.executor.context import current_execution
 from towpath.executor.declarations import declare_queues
 from towpath.executor.dispatcher import Dispatcher, Reports
 from towpath.executor.engine import BackOff, Engine
 from towpath.executor.heartbeat import Heartbeat
+from towpath.executor.registration import Registration
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
 from towpath.store import workers
@@ -55,12 +59,10 @@ class Worker:
     def __init__(self, engine: Engine, settings: WorkerSettings, *, library: str) -> None:
         self.settings = settings
         self._engine = engine
-        self._library = library
         self._registered = threading.Event()
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._worker_id: WorkerId | None = None
-        self._written: workers.WorkerIdentity | None = None
+        self._row = Registration(engine, settings, library=library)
         self._failure: Exception | None = None
         self._dispatcher: Dispatcher
         self._runner: WorkflowRunner
@@ -83,6 +85,8 @@ class Worker:
     def wait_until_ready(self, timeout: float | None = None) -> bool:
         """Block until the worker has registered, or the timeout (seconds) is over.
 
+        A worker that serves no queue has nothing to wait for. False also where it was stopped first.
+
         Raises:
             TowpathError: what keeps it from ever serving, such as a schema that is too new.
         """
@@ -90,6 +94,8 @@ class Worker:
         while not self._registered.wait(0.05):
             if self._failure is not None:
                 raise self._failure
+            if self._serving is None or self._serving.done():
+                return self._serving is None or self._registered.is_set()
             if ends is not None and time.monotonic() >= ends:
                 return False
         return True
@@ -104,51 +110,45 @@ class Worker:
         if self._serving is not None:
             self._serving.add_done_callback(lambda _: callback())
 
-    def stop(self, drain: timedelta | None = None) -> None:
+    def call(self, queue: QueueName) -> None:
+        """Say that this process has put something in line; it is in Postgres already."""
+        if self._registered.is_set():
+            with contextlib.suppress(RuntimeError):  # the worker stops: others take it
+                self._engine.io.loop.call_soon_threadsafe(self.called, queue)
+
+    def stop(self, drain: timedelta | None = None, *, patience: float | None = None) -> None:
         """Stop claiming, let running workflows end, hand back the rest at their next step boundary.
 
         Blocks until nothing of a workflow runs any more; steps that are under way are not cut short.
-        """
-        if self._serving is None:
-            return
-        self._engine.io.submit(self._stop(self.settings.drain if drain is None else drain)).result()
+        With `patience` it blocks no longer than so many seconds, and leaves to others what still runs.
 
-    # -- what this worker serves
+        Raises:
+            UsageError: a workflow of this worker would wait for its own end.
+        """
+        if self._serving is None or self._serving.done():
+            return
+        execution = current_execution()
+        if execution is not None and execution.engine is self._engine:
+            raise UsageError(
+                "a worker was stopped from within one of its workflows, whose end it would await. "
+                "Call shutdown() from outside of workflows, or end the process."
+            )
+        stopping = self._engine.io.submit(
+            self._stop(self.settings.drain if drain is None else drain)
+        )
+        concurrent.futures.wait([stopping], timeout=patience)
 
     @property
     def queues(self) -> list[QueueName]:
         """The queues that it serves now: those named to it, else every one declared in the process."""
-        named = self.settings.queues
-        if named is not None and not named:
-            return []
-        served = [q.name for q in self._engine.registry.queues()] if named is None else list(named)
-        return [*served, INTERNAL_QUEUE]
-
-    def _names(self) -> Sequence[WorkflowName]:
-        return self._engine.registry.names
-
-    def _identity(self) -> workers.WorkerIdentity:
-        definitions = self._engine.registry.workflows()
-        return workers.WorkerIdentity(
-            name=self.settings.name,
-            pool=self.settings.pool,
-            pod_uid=self.settings.pod_uid,
-            node=self.settings.node,
-            version=self.settings.version,
-            library=self._library,
-            code_hash=self._engine.registry.code_hash(),
-            slots=self.settings.slots,
-            queues=self.queues,
-            names=[d.name for d in definitions],
-            max_recoveries=[d.max_recovery_attempts for d in definitions],
-        )
+        return self._row.queues
 
     # -- the life of it, on the library's loop
 
     async def _serve(self) -> None:
         reports = Reports(self._claimed, self._ended, self._stale)
         self._dispatcher = Dispatcher(
-            self._engine.statements, self.settings.slots, self._names, reports
+            self._engine.statements, self.settings.slots, lambda: self._row.names, reports
         )
         self._runner = WorkflowRunner(self._engine, self._dispatcher.finished)
         self._admission = Admission(self._engine, self._dispatcher, self._runner)
@@ -165,6 +165,8 @@ class Worker:
             self._failure = error
             logger.exception("worker failed")
         finally:
+            for execution in list(self._dispatcher.active.values()):
+                execution.interrupt("its worker has ended", hand_back=True)
             self._stopped.set()
 
     async def _serve_until_drained(self) -> None:
@@ -215,63 +217,27 @@ class Worker:
 
     async def register(self, session: AsyncSession) -> None:
         """Write the row, or after an outage find it again, and look at every queue."""
-        statements = self._engine.statements
-        identity = self._identity()
-        if self._worker_id is not None:
-            sight = await self.look(session)
-            if not sight.alive:
-                self.lost_lease()
-        if self._worker_id is None:
-            lease = self.settings.lease
-            self._worker_id = await workers.register(session, statements, identity, lease=lease)
-            self._written = identity
-            self._dispatcher.serve_as(self._worker_id)
-            logger.info(
-                "worker registered",
-                extra={"worker_id": self._worker_id, "queues": list(identity.queues)},
-            )
+        if self._row.worker_id is not None and not (await self.look(session)).alive:
+            self.lost_lease()
+        if self._row.worker_id is None:
+            self._dispatcher.serve_as(await self._row.write(session))
         self._dispatcher.saw((await self.look(session)).queues)
         self._registered.set()
 
     async def _give_back_unknown(self, session: AsyncSession) -> None:
         """Give back what a claim took whose answer was lost; no turn is under way at this moment."""
-        if self._worker_id is not None:
+        if self._row.worker_id is not None:
             await hand_back_unknown(
                 session,
                 self._engine.statements,
-                worker=self._worker_id,
+                worker=self._row.worker_id,
                 queues=self.queues,
                 known=self._dispatcher.known,
             )
 
     async def look(self, session: AsyncSession) -> workers.Sight:
         """Renew the lease and look at every queue."""
-        if self._worker_id is None:
-            return workers.Sight(alive=False, dead=False, queues=())
-        identity = self._identity_if_changed()
-        if identity is not None:
-            await workers.update(session, self._engine.statements, self._worker_id, identity)
-            await declare_queues(session, self._engine)
-            self._written = identity
-        return await workers.poll(
-            session,
-            self._engine.statements,
-            worker=self._worker_id,
-            queues=self.queues,
-            names=self._names(),
-            lease=self.settings.lease,
-        )
-
-    def _identity_if_changed(self) -> workers.WorkerIdentity | None:
-        """Return what the row should say, where code has declared more since it was written."""
-        written = self._written
-        if (
-            written is not None
-            and list(written.queues) == self.queues
-            and list(written.names) == list(self._names())
-        ):
-            return None
-        return self._identity()
+        return await self._row.look(session)
 
     def saw(self, sight: workers.Sight) -> None:
         """Take what a poll saw."""
@@ -285,7 +251,7 @@ class Worker:
     @property
     def worker_id(self) -> WorkerId | None:
         """The id of the worker's row; None while it has none."""
-        return self._worker_id
+        return self._row.worker_id
 
     @property
     def statements_channel(self) -> str:
@@ -294,17 +260,17 @@ class Worker:
 
     def lost_lease(self) -> None:
         """Somebody ended this worker's lease: what it runs is stale, and it registers anew."""
-        logger.warning("lease lost", extra={"worker_id": self._worker_id})
+        logger.warning("lease lost", extra={"worker_id": self._row.worker_id})
         for execution in self._dispatcher.active.values():
             execution.interrupt("its worker's lease ended", hand_back=False)
-        self._worker_id = self._dispatcher.worker_id = None
+        self._row.worker_id = self._dispatcher.worker_id = None
 
     async def end_dead_leases(self, session: AsyncSession) -> None:
         """Return the workflows of workers whose lease ran out."""
-        if self._worker_id is None:
+        if self._row.worker_id is None:
             return
         recovery = await workers.end_dead_leases(
-            session, self._engine.statements, me=self._worker_id
+            session, self._engine.statements, me=self._row.worker_id
         )
         for worker_id, name in recovery.workers:
             logger.warning("dead worker recovered", extra={"worker_id": worker_id, "worker": name})
@@ -317,7 +283,7 @@ class Worker:
     # -- what a turn has committed
 
     def _claimed(self, rows: Sequence[Claimed]) -> None:
-        self._admission.admit(rows)
+        self._admission.admit(rows, self._row.lease)
 
     def _ended(self, outcomes: Sequence[Outcome]) -> None:
         """Tell those in this process who wait for what has just been committed."""
@@ -338,7 +304,7 @@ class Worker:
             return
         self._drained_by = asyncio.get_running_loop().time() + drain.total_seconds()
         self._stopping.set()
-        if self._worker_id is None and self._dispatcher.idle and self._serving_task is not None:
+        if self._row.worker_id is None and self._dispatcher.idle and self._serving_task is not None:
             self._serving_task.cancel()  # it may be waiting for a server that does not answer
         await self._stopped.wait()
 
@@ -366,14 +332,14 @@ class Worker:
                 execution.interrupt("its worker stops", hand_back=True)
 
     async def _say_draining(self) -> None:
-        worker_id = self._worker_id
+        worker_id = self._row.worker_id
         if worker_id is not None:
             statements = self._engine.statements
             await self._engine.persist(lambda s: workers.begin_draining(s, statements, worker_id))
 
     async def _say_goodbye(self) -> None:
         """Remove the row; what is still in it returns to its line."""
-        worker_id, self._worker_id = self._worker_id, None
+        worker_id, self._row.worker_id = self._row.worker_id, None
         self._runner.close()
         if worker_id is None:
             return

@@ -171,16 +171,19 @@ async def hand_back_unknown(
     *,
     worker: WorkerId,
     queues: Sequence[QueueName],
-    known: Sequence[Seq],
+    known: Sequence[tuple[Seq, int]],
 ) -> None:
-    """Give back what a claim took whose answer was lost with the connection."""
+    """Give back what a claim took whose answer was lost with the connection.
+
+    `known` are the attempts that the worker knows of.
+    """
+    parameters = {
+        "worker": worker,
+        "queues": list(queues),
+        "seqs": [seq for seq, _ in known],
+        "attempts": [attempt for _, attempt in known],
+    }
     await session.run(
-        (
-            statements["hand_back_unknown"],
-            {
-                "worker": worker,
-                "queues": list(queues),
-                "known": list(known),
-            },
-        )
+        (statements["lock_worker"], {"worker": worker}),
+        (statements["hand_back_unknown"], parameters),
     )

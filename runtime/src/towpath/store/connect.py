@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,14 +68,11 @@ def reason_of(error: psycopg.Error) -> str:
     return text.rstrip(" .") or type(error).__name__
 
 
-async def open_async(endpoint: Endpoint) -> psycopg.AsyncConnection[Any]:
-    """Open one connection for the library's loop.
-
-    Raises:
-        DatabaseUnreachableError: the server could not be reached, or refused the login.
-    """
+@contextmanager
+def _explaining() -> Iterator[None]:
+    """Turn what libpq says of a failed connect into `DatabaseUnreachableError`."""
     try:
-        connection = await psycopg.AsyncConnection.connect(endpoint.source(), **endpoint.options())
+        yield
     except psycopg.ProgrammingError:
         # libpq quotes the text that it cannot read, which may hold a password
         raise DatabaseUnreachableError(
@@ -82,7 +80,23 @@ async def open_async(endpoint: Endpoint) -> psycopg.AsyncConnection[Any]:
         ) from None
     except psycopg.Error as error:
         raise DatabaseUnreachableError(reason=reason_of(error)) from None
-    await _configure_async(endpoint, connection)
+
+
+async def open_async(endpoint: Endpoint) -> psycopg.AsyncConnection[Any]:
+    """Open one connection for the library's loop.
+
+    Raises:
+        DatabaseUnreachableError: the server could not be reached, or refused the login.
+    """
+    with _explaining():
+        connection = await psycopg.AsyncConnection.connect(endpoint.source(), **endpoint.options())
+    try:
+        _adapt(connection)
+        if not endpoint.pooled:
+            await connection.execute(_TUNING)
+    except BaseException:  # cancelled, or cut off again at once
+        await connection.close()
+        raise
     return connection
 
 
@@ -94,20 +108,16 @@ async def check_schema(endpoint: Endpoint, schema: str) -> None:
 
 def open_blocking(endpoint: Endpoint) -> psycopg.Connection[Any]:
     """As `open_async`, for a caller's thread."""
-    try:
+    with _explaining():
         connection = psycopg.connect(endpoint.source(), **endpoint.options())
-    except psycopg.Error as error:
-        raise DatabaseUnreachableError(reason=reason_of(error)) from None
-    _adapt(connection)
-    if not endpoint.pooled:
-        connection.execute(_TUNING)
+    try:
+        _adapt(connection)
+        if not endpoint.pooled:
+            connection.execute(_TUNING)
+    except BaseException:
+        connection.close()
+        raise
     return connection
-
-
-async def _configure_async(endpoint: Endpoint, connection: psycopg.AsyncConnection[Any]) -> None:
-    _adapt(connection)
-    if not endpoint.pooled:
-        await connection.execute(_TUNING)
 
 
 def _adapt(connection: AnyConnection) -> None:

@@ -41,6 +41,7 @@ class Idle(Generic[S]):
                 _, session = self._kept.pop()
                 if _is_fresh(session):
                     return session
+                session.connection.pgconn.finish()  # nobody is there to take leave of
         return None
 
     def keep(self, session: S) -> S | None:

@@ -14,6 +14,7 @@ from towpath.domain.ids import (
     WorkflowName,
     format_generated_id,
     parse_generated_id,
+    storable_text,
 )
 from towpath.domain.status import WorkflowStatus
 from towpath.store.session import Call, Row, Session
@@ -78,11 +79,10 @@ async def locate(session: Session, statements: Statements, workflow_id: str) -> 
     call: Call
     if generated is not None:
         call = statements["locate_generated"], {"seq": generated.seq, "secret": generated.secret}
+    elif storable_text(workflow_id):
+        call = statements["locate_chosen"], {"id": workflow_id}
     else:
-        call = (
-            statements["locate_chosen"],
-            {"id": workflow_id.replace("\x00", "\N{REPLACEMENT CHARACTER}")},
-        )
+        raise WorkflowNotFoundError(workflow_id=workflow_id)
     (rows,) = await session.run(call)
     if not rows:
         raise WorkflowNotFoundError(workflow_id=workflow_id)

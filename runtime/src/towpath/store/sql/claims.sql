@@ -5,6 +5,10 @@
 -- Whoever ends this worker's lease waits for the turn, or the turn for the end of the lease.
 SELECT w.id FROM {schema}.worker w WHERE w.id = %(worker)s::bigint FOR KEY SHARE
 
+-- name: lock_worker
+-- Waits for the turn that the worker's lost connection may have left behind; none begins before the end.
+SELECT w.id FROM {schema}.worker w WHERE w.id = %(worker)s::bigint FOR UPDATE
+
 -- name: complete
 -- Ends attempts that still hold their place; a stale one changes nothing and is not returned.
 WITH outcome AS (
@@ -81,11 +85,14 @@ WITH given AS (
 SELECT pg_notify({channel}, l.queue) FROM (SELECT DISTINCT queue FROM lined_up) l
 
 -- name: hand_back_unknown
--- After a lost connection: what a claim took whose answer never came. `known` is what this worker runs.
+-- After a lost connection: what a claim took whose answer never came; the rest is what this worker runs.
+-- lock_worker went before it: a turn that the server still works on has ended, and is seen here.
 WITH lost AS MATERIALIZED (
     SELECT r.seq FROM {schema}.running r
     WHERE r.queue = ANY (%(queues)s::text[]) AND r.worker = %(worker)s::bigint
-      AND NOT r.seq = ANY (%(known)s::bigint[])
+      AND NOT EXISTS (
+        SELECT FROM unnest(%(seqs)s::bigint[], %(attempts)s::integer[]) AS known (seq, attempt)
+        WHERE known.seq = r.seq AND known.attempt = r.attempt)
     ORDER BY r.seq
     FOR UPDATE
 ), back AS (
