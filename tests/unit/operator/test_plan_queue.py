@@ -279,6 +279,11 @@ def test_a_pools_trouble_is_the_queues_with_the_pools_name() -> None:
     assert condition(plan, "Stalled")["reason"] == "ImagePull"
 
 
+def test_a_conflict_that_is_over_is_not_kept_alive_by_the_pool_that_still_tells_of_it() -> None:
+    plan = plan_queue(SERVED, with_row(pool=pool_child("False", "QueueConflict")), NOW)
+    assert reason(plan) == "PoolNotReady"
+
+
 def test_a_pool_that_was_not_looked_at_since_its_last_change_is_not_ready() -> None:
     plan = plan_queue(SERVED, with_row(pool=pool_child(generation=0)), NOW)
     assert reason(plan) == "PoolNotReady"

@@ -122,9 +122,14 @@ def _readiness(queue: Queue, observed: QueueObserved) -> Verdict:
 
 
 def _pool_not_ready(queue: Queue, why: str, ready: Mapping[str, Any] | None = None) -> Verdict:
-    """Carry the pool's reason up, so that one look at the Queue says what to do."""
+    """Carry the pool's reason up, so that one look at the Queue says what to do.
+
+    All but QueueConflict: the pool has that from this Queue's status of before, and each would keep
+    it for the other's sake.
+    """
     reason = (ready or {}).get("reason")
-    known = Reason(reason) if reason in set(Reason) else Reason.POOL_NOT_READY
+    carried = reason in set(Reason) and reason != Reason.QUEUE_CONFLICT
+    known = Reason(reason) if carried else Reason.POOL_NOT_READY
     return no(Blocked(reason=known, message=f"WorkerPool {queue.metadata.name}: {why}"))
 
 
