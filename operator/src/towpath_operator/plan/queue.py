@@ -128,8 +128,8 @@ def _pool_not_ready(queue: Queue, why: str, ready: Mapping[str, Any] | None = No
     it for the other's sake.
     """
     reason = (ready or {}).get("reason")
-    carried = reason in set(Reason) and reason != Reason.QUEUE_CONFLICT
-    known = Reason(reason) if carried else Reason.POOL_NOT_READY
+    carried = set(Reason) - {Reason.QUEUE_CONFLICT}
+    known = Reason(reason) if reason in carried else Reason.POOL_NOT_READY
     return no(Blocked(reason=known, message=f"WorkerPool {queue.metadata.name}: {why}"))
 
 
