@@ -269,7 +269,7 @@ def test_a_dead_workers_workflows_return_to_their_place_and_its_writes_are_stale
         stale = steps.NewStep(taken[0].seq, 1, "1", "charge", "1", None, timedelta(0))
         assert await steps.record(session, SCHEMA, [stale]) == set()
         turn = claims.Turn(worker=dead, names=[SEND], outcomes=[success(taken[0])])
-        assert (await claims.take_turn(session, SCHEMA, turn)).stale == {taken[0].seq}
+        assert (await claims.take_turn(session, SCHEMA, turn)).stale == {(taken[0].seq, 1)}
         again = await claim(session, alive, 5)
         assert [(c.seq, c.attempt) for c in again] == [(seqs[0], 2), (seqs[1], 2), (seqs[2], 1)]
 
@@ -347,6 +347,83 @@ def test_what_a_lost_answer_claimed_is_given_back(database_url: str) -> None:
         )
         (rows,) = await session.run((b"SELECT seq FROM towpath.running ORDER BY seq", {}))
         assert [r[0] for r in rows] == [c.seq for c in known]
+
+    on_database(database_url, body)
+
+
+@pytest.mark.parametrize("how", ["reconnects", "stops"])
+def test_a_turn_that_was_cut_off_is_waited_for(database_url: str, how: str) -> None:
+    """Its claim waits at the gate while the worker connects again, or goes: no place is left to nobody."""
+
+    async def body(session: AsyncSession) -> None:
+        await queues.declare(session, SCHEMA, MAIL, QueueSettings(concurrency=3))
+        await put(session)
+        who = await worker(session)
+        async with opened(database_url) as blocker, opened(database_url) as cut_off:
+            await blocker.run((b"BEGIN", {}))
+            await blocker.run((SCHEMA["lock_gate"], {"queue": MAIL}))
+            claiming = asyncio.create_task(claim(cut_off, who, 1))
+            waits = b"SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            await until_count(session, waits, 1)
+            if how == "reconnects":
+                ending: Coroutine[Any, Any, Any] = claims.hand_back_unknown(
+                    session, SCHEMA, worker=who, queues=[MAIL], known=[]
+                )
+            else:
+                ending = workers.end_own_lease(session, SCHEMA, who)
+            gone = asyncio.create_task(ending)
+            async with opened(database_url) as watch:
+                await until_count(watch, waits, 2)
+                await blocker.run((b"COMMIT", {}))
+            assert len(await claiming) == 1  # the answer that nobody heard
+            await gone
+        (running,) = await session.run((b"SELECT count(*) FROM towpath.running", {}))
+        (ready,) = await session.run((b"SELECT attempt FROM towpath.ready", {}))
+        assert (running, ready) == ([(0,)], [(1,)])
+
+    on_database(database_url, body)
+
+
+async def until_count(session: AsyncSession, query: bytes, least: int) -> None:
+    """Wait until a count is reached."""
+    async with asyncio.timeout(20):
+        while (await session.run((query, {})))[0][0][0] < least:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.005)
+
+
+def test_a_place_of_another_attempt_is_unknown(database_url: str) -> None:
+    """A worker that still runs a stale attempt does not take its successor's lost claim for it."""
+
+    async def body(session: AsyncSession) -> None:
+        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await put(session)
+        who = await worker(session)
+        (stale,) = await claim(session, who, 1)
+        turn = claims.Turn(worker=who, names=[SEND], hand_back=[(stale.seq, stale.attempt)])
+        await claims.take_turn(session, SCHEMA, turn)
+        (lost,) = await claim(session, who, 1)
+        assert (lost.seq, lost.attempt) == (stale.seq, 2)
+        await claims.hand_back_unknown(
+            session, SCHEMA, worker=who, queues=[MAIL], known=[(stale.seq, stale.attempt)]
+        )
+        assert [c.attempt for c in await claim(session, who, 1)] == [3]
+
+    on_database(database_url, body)
+
+
+def test_two_attempts_that_end_in_one_turn_are_told_apart(database_url: str) -> None:
+    """The stale one is reported as stale, though its workflow has ended in the same breath."""
+
+    async def body(session: AsyncSession) -> None:
+        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await put(session)
+        who = await worker(session)
+        (first,) = await claim(session, who, 1)
+        turn = claims.Turn(worker=who, names=[SEND], hand_back=[(first.seq, first.attempt)])
+        await claims.take_turn(session, SCHEMA, turn)
+        (second,) = await claim(session, who, 1)
+        turn = claims.Turn(worker=who, names=[SEND], outcomes=[success(first), success(second)])
+        assert (await claims.take_turn(session, SCHEMA, turn)).stale == {(first.seq, 1)}
 
     on_database(database_url, body)
 

@@ -234,9 +234,9 @@ class Dispatcher:
         """Believe what the turn has committed."""
         self._outcomes = self._outcomes[len(turn.outcomes) :]
         self._hand_back = self._hand_back[len(turn.hand_back) :]
-        for seq in result.stale:
+        for seq, _ in result.stale:
             self._reports.stale(seq)
-        self._reports.ended([o for o in turn.outcomes if o.seq not in result.stale])
+        self._reports.ended([o for o in turn.outcomes if (o.seq, o.attempt) not in result.stale])
         for name in turn.fall_asleep:
             self._asleep(name)
         for name in turn.wake_up:

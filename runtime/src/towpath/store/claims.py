@@ -86,7 +86,7 @@ class TurnResult:
     """What a turn did. `stale` are outcomes whose attempt no longer held its place."""
 
     claimed: dict[QueueName, list[Claimed]] = field(default_factory=dict)
-    stale: frozenset[Seq] = frozenset()
+    stale: frozenset[tuple[Seq, int]] = frozenset()
 
 
 async def take_turn(session: Session, statements: Statements, turn: Turn) -> TurnResult:
@@ -104,10 +104,10 @@ async def take_turn(session: Session, statements: Statements, turn: Turn) -> Tur
     calls += [_claim(statements, turn, request) for request in requests]
     calls += _sleep_calls(statements, turn)
     results = await session.run(*calls)
-    stale = frozenset[Seq]()
+    stale = frozenset[tuple[Seq, int]]()
     if turn.outcomes:
-        written = {row[0] for row in results[completed_at]}
-        stale = frozenset(o.seq for o in turn.outcomes if o.seq not in written)
+        written = {(row[0], row[1]) for row in results[completed_at]}
+        stale = frozenset((o.seq, o.attempt) for o in turn.outcomes) - written
     claimed = {
         request.queue: [_claimed(row) for row in rows]
         for request, rows in zip(requests, results[first_claim:], strict=False)

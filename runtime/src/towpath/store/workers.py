@@ -164,12 +164,15 @@ async def end_dead_leases(session: Session, statements: Statements, *, me: Worke
 
 async def end_own_lease(session: Session, statements: Statements, worker: WorkerId) -> Recovery:
     """Remove this worker's row; what it still runs returns to its line."""
-    return await _end(session, statements, (statements["end_own_lease"], {"worker": worker}))
+    named = {"worker": worker}
+    # a turn that was cut off may still be under way: what it claims is to be seen by what follows
+    waiting = statements["lock_worker"], named
+    return await _end(session, statements, waiting, (statements["end_own_lease"], named))
 
 
-async def _end(session: Session, statements: Statements, marking: Call) -> Recovery:
-    ended, given_back, *_ = await session.run(
-        marking,
+async def _end(session: Session, statements: Statements, *marking: Call) -> Recovery:
+    *_, ended, given_back, _, _ = await session.run(
+        *marking,
         (statements["give_back"], {}),
         (statements["forget_sleepers"], {}),
         (statements["remove_workers"], {}),

@@ -22,7 +22,7 @@ WITH outcome AS (
 )
 INSERT INTO {schema}.result (seq, status, attempt, completed_at, output)
 SELECT e.seq, e.status, e.attempt, {schema}.clock(), e.output FROM ended e
-RETURNING seq
+RETURNING seq, attempt
 
 -- name: lock_gate
 SELECT g.queue FROM {schema}.gate g WHERE g.queue = %(queue)s FOR UPDATE
