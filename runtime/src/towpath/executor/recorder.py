@@ -64,6 +64,9 @@ class StepRecorder:
                     return
             try:
                 written = await self._write([step for step, _ in batch])
+            except Exception as error:  # noqa: BLE001 - it is told to everyone who waits
+                self._fail(batch, error)
+                return
             except BaseException as error:
                 self._fail(batch, error)
                 raise

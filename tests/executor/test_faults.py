@@ -1,0 +1,267 @@
+"""What breaks inside the library is told to whoever waits; nothing waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.fixtures.apps import wait_until
+from towpath import App
+from towpath.domain.ids import QueueName, Seq, WorkerId, WorkflowName
+from towpath.domain.queue import UNLIMITED
+from towpath.errors import TowpathError
+from towpath.executor import dispatcher
+from towpath.executor.heartbeat import Heartbeat
+from towpath.executor.recorder import MAX_BATCH_CHARACTERS, StepRecorder
+from towpath.executor.results import ResultWatcher
+from towpath.executor.settings import WorkerSettings
+from towpath.store.claims import Claimed, Turn, TurnResult
+from towpath.store.connect import Endpoint, open_async
+from towpath.store.session import AsyncSession
+from towpath.store.statements import Statements
+from towpath.store.steps import NewStep
+from towpath.store.workers import QueueSight, Sight
+from towpath.store.workflows import EndedWorkflow
+
+SCHEMA = Statements("towpath")
+MAIL = QueueName("mail")
+
+
+def step(seq: int, output: str = "1") -> NewStep:
+    """Return the record of a step."""
+    return NewStep(Seq(seq), 1, "1", "charge", output, None, timedelta(0))
+
+
+async def ended(future: concurrent.futures.Future[bool]) -> bool:
+    """Await a record, with a deadline."""
+    async with asyncio.timeout(5):
+        return await asyncio.wrap_future(future)
+
+
+def test_a_refused_commit_of_steps_is_told_to_all_and_the_next_works() -> None:
+    """Whoever waits for this commit, or for the one behind it, gets the error."""
+
+    async def run() -> None:
+        refuse = asyncio.Event()
+
+        async def write(steps: Sequence[NewStep]) -> set[tuple[Seq, str]]:
+            if steps[0].seq == 1:
+                await refuse.wait()
+                raise psycopg.DataError("refused")
+            return {(s.seq, s.position) for s in steps}
+
+        recorder = StepRecorder(write, asyncio.get_running_loop)
+        first = recorder.record(step(1))
+        await asyncio.sleep(0)
+        behind = recorder.record(step(2))
+        refuse.set()
+        for future in (first, behind):
+            with pytest.raises(psycopg.DataError):
+                await ended(future)
+        assert await ended(recorder.record(step(3)))
+        assert recorder._task is not None
+        assert (recorder._task.exception() if recorder._task.done() else None) is None
+
+    asyncio.run(run())
+
+
+def test_a_record_after_the_loop_has_ended_counts_as_not_written() -> None:
+    """A step that outlives its worker is told so, whether it came before the end or after."""
+
+    async def never(_: Sequence[NewStep]) -> set[tuple[Seq, str]]:
+        await asyncio.Event().wait()
+        return set()
+
+    loop = asyncio.new_event_loop()
+    recorder = StepRecorder(never, lambda: loop)
+    under_way = recorder.record(step(1))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert recorder._task is not None
+    recorder._task.cancel()
+    loop.run_until_complete(asyncio.wait([recorder._task]))
+    loop.close()
+    assert under_way.result(timeout=1) is False
+    assert recorder.record(step(2)).result(timeout=1) is False
+
+
+def test_a_commit_of_steps_stays_below_what_postgres_takes() -> None:
+    """Large outputs are split over commits; one that is larger than the bound goes alone."""
+    batches: list[list[int]] = []
+
+    async def write(steps: Sequence[NewStep]) -> set[tuple[Seq, str]]:
+        batches.append([s.seq for s in steps])
+        return {(s.seq, s.position) for s in steps}
+
+    async def run() -> None:
+        recorder = StepRecorder(write, asyncio.get_running_loop)
+        half, whole = "x" * (MAX_BATCH_CHARACTERS // 2), "x" * (MAX_BATCH_CHARACTERS + 1)
+        futures = [
+            recorder.record(step(n, text)) for n, text in enumerate([half, half, "1", whole, "2"])
+        ]
+        assert all([await ended(future) for future in futures])
+
+    asyncio.run(run())
+    assert batches == [[0, 1], [2], [3], [4]]
+
+
+def test_who_waits_for_a_result_is_told_that_it_cannot_be_asked_for() -> None:
+    """And who comes after that is asked for anew."""
+
+    async def run() -> None:
+        answers: list[Exception | list[EndedWorkflow]] = [
+            psycopg.errors.InsufficientPrivilege("no"),
+            [],
+        ]
+
+        async def ask(seqs: Sequence[Seq]) -> Sequence[EndedWorkflow]:
+            del seqs
+            answer = answers.pop(0) if answers else []
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        watcher = ResultWatcher(ask)
+        waits = [asyncio.create_task(watcher.wait(Seq(n))) for n in (1, 1, 2)]
+        done = await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 5)
+        assert [type(d) for d in done] == [psycopg.errors.InsufficientPrivilege] * 3
+        again = asyncio.create_task(watcher.wait(Seq(1)))
+        while answers:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.001)
+        again.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_dropped_table_hangs_no_caller(app: App, database_url: str) -> None:
+    """A programming error of the schema reaches get_result, in threads and in async code alike."""
+    queue = app.queue("email")
+
+    @app.workflow(name="send")
+    def send() -> None: ...
+
+    handle = queue.enqueue(send)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DROP TABLE towpath.result")
+    with pytest.raises((psycopg.errors.UndefinedTable, TowpathError)):
+        handle.get_result(timeout=20)
+
+
+class CalledWorker:
+    """What a heartbeat asks of its worker; `look` waits for the lock on the worker's row."""
+
+    settings = WorkerSettings()
+    statements_channel = SCHEMA.channel
+    worker_id = WorkerId(1)
+
+    def __init__(self, look: Callable[[AsyncSession], Coroutine[Any, Any, Sight]]) -> None:
+        self.look = look
+        self.heard: list[str] = []
+
+    def saw(self, sight: Sight) -> None:
+        """Take what a poll saw."""
+
+    def called(self, queue: str) -> None:
+        """Take a NOTIFY."""
+        self.heard.append(queue)
+
+
+def test_a_notify_during_the_poll_is_heard(database_url: str) -> None:
+    """It arrives while the heartbeat's statement runs on the connection that listens."""
+
+    async def run() -> None:
+        polls = 0
+        async with (
+            await open_async(Endpoint.at(database_url)) as beats,
+            await open_async(Endpoint.at(database_url)) as other,
+        ):
+
+            async def look(session: AsyncSession) -> Sight:
+                nonlocal polls
+                polls += 1
+                if polls == 2:
+                    await other.execute("SELECT pg_advisory_lock(1)")
+                    polling = asyncio.create_task(
+                        session.run((b"SELECT pg_advisory_xact_lock(1)", {}))
+                    )
+                    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                    while (await (await other.execute(waits)).fetchone()) != (1,):  # noqa: ASYNC110
+                        await asyncio.sleep(0.001)
+                    await other.execute(f"SELECT pg_notify('{SCHEMA.channel}', 'mail')")
+                    await other.execute("SELECT pg_advisory_unlock(1)")
+                    await polling
+                return Sight(alive=True, dead=False, queues=())
+
+            worker = CalledWorker(look)
+            heartbeat = Heartbeat(worker, beats, AsyncSession(beats))  # type: ignore[arg-type]
+            beating = asyncio.create_task(heartbeat.run())
+            async with asyncio.timeout(10):
+                while not worker.heard:  # noqa: ASYNC110 - the fake has no signal
+                    await asyncio.sleep(0.001)
+            assert (worker.heard, polls) == (["mail"], 2)  # before the next poll
+            beating.cancel()
+            await asyncio.wait([beating])
+
+    asyncio.run(run())
+
+
+def test_what_was_claimed_under_a_lease_that_ended_is_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer of a claim comes after the worker has learned that its row is gone."""
+
+    async def run() -> None:
+        answer: asyncio.Future[TurnResult] = asyncio.get_running_loop().create_future()
+
+        async def take_turn(_: object, __: object, turn: Turn) -> TurnResult:
+            return await answer if turn.claims else TurnResult()
+
+        monkeypatch.setattr(dispatcher, "take_turn", take_turn)
+        claimed: list[Claimed] = []
+        reports = dispatcher.Reports(claimed.extend, lambda _: None, lambda _: None)
+        turns = dispatcher.Dispatcher(SCHEMA, 10, lambda: [WorkflowName("send")], reports)
+        turns.saw([QueueSight(MAIL, 1, UNLIMITED, waiting=True)])
+        turns.serve_as(WorkerId(1))
+        running = asyncio.create_task(turns.run(None))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        assert turns.slots.free == 0
+        turns.worker_id = None  # the heartbeat has heard
+        late = Claimed(Seq(1), 1, "wf-1", MAIL, WorkflowName("send"), "json", "{}")  # type: ignore[arg-type]
+        answer.set_result(TurnResult({MAIL: [late]}))
+        await asyncio.sleep(0.01)
+        assert (claimed, turns.slots.free) == ([], 10)
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(run())
+
+
+def test_threads_and_connections_are_gone_after_shutdown(database_url: str) -> None:
+    """Ten Apps after another leave no thread behind, whatever they did."""
+    import threading
+
+    before = set(threading.enumerate())
+    for _ in range(10):
+        app = App(database_url=database_url)
+        queue = app.queue("email")
+
+        @app.workflow(name="sync")
+        def sync() -> int:
+            return 1
+
+        @app.workflow(name="coroutine")
+        async def coroutine() -> int:
+            return sync.__wrapped__() + 1
+
+        app.launch()
+        assert [queue.enqueue(w).get_result(20) for w in (sync, coroutine)] == [1, 2]
+        app.shutdown()
+    wait_until(lambda: set(threading.enumerate()) <= before, what="threads end")
+    with psycopg.connect(database_url, autocommit=True) as watch:
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        wait_until(lambda: watch.execute(others).fetchone() == (1,), what="connections end")
