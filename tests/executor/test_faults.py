@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
@@ -243,8 +244,6 @@ def test_what_was_claimed_under_a_lease_that_ended_is_not_begun(
 
 def test_threads_and_connections_are_gone_after_shutdown(database_url: str) -> None:
     """Ten Apps after another leave no thread behind, whatever they did."""
-    import threading
-
     before = set(threading.enumerate())
     for _ in range(10):
         app = App(database_url=database_url)
