@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.e2e.space import OURS, Space
 from towpath import Client
 
 NAME = "steady"
+BESIDE = "beside"
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def steady(new_module_space: Callable[..., Space], release: Release) -> Space:
     space.apply(
         manifests.application(),
         manifests.queue(NAME, concurrency={"global": 4}, workers=pool),
-        manifests.queue("beside"),
+        manifests.queue(BESIDE),
     )
     space.until_ready("queue", NAME)
     return space
@@ -37,18 +39,19 @@ def environment(space: Space) -> dict[str, str]:
 
 def identities(space: Space) -> set[tuple[str, ...]]:
     """Return what would be other if anything was made anew, changed, or looked otherwise for a time."""
-    found: set[tuple[str, ...]] = set()
-    for name in space.names(f"{OURS},deployments,replicasets,pods"):
-        one = space.get(*name.split("/"))
-        metadata = one["metadata"]
-        seen = [str(metadata.get(field)) for field in ("uid", "generation")]
-        if "towpath.dev" in name and "beside" not in name:
-            conditions = one["status"]["conditions"]
-            seen += [f"{c['type']} {c['status']} {c['lastTransitionTime']}" for c in conditions]
-        if "beside" in name:
-            seen = []
-        found.add((name, *seen))
-    return found
+    kinds = f"{OURS},deployments,replicasets,pods"
+    said = json.loads(space.kubectl("get", kinds, "--output=json"))
+    there = (one for one in said["items"] if "deletionTimestamp" not in one["metadata"])
+    return {(one["kind"], *_identity(one)) for one in there if one["metadata"]["name"] != BESIDE}
+
+
+def _identity(one: manifests.Manifest) -> list[str]:
+    metadata = one["metadata"]
+    seen = [str(metadata.get(field)) for field in ("name", "uid", "generation")]
+    if one["apiVersion"] == manifests.API_VERSION:
+        conditions = one["status"]["conditions"]
+        seen += [f"{c['type']} {c['status']} {c['lastTransitionTime']}" for c in conditions]
+    return seen
 
 
 def test_a_changed_spec_reaches_the_row_and_the_pods(
@@ -89,7 +92,7 @@ def test_a_deployment_that_was_edited_by_hand_is_repaired(steady: Space) -> None
 
 def test_a_restarted_operator_changes_nothing(steady: Space, client: Client) -> None:
     """Its pod is deleted in the middle of a workflow: no object, pod or condition becomes another."""
-    steady.until_ready("queue", "beside")
+    steady.until_ready("queue", BESIDE)
     steady.until(lambda: len(steady.pods()) == 1, "one pod")
     before = identities(steady)
     handle = client.enqueue(NAME, "walk", 10, 0.3)
@@ -101,8 +104,8 @@ def test_a_restarted_operator_changes_nothing(steady: Space, client: Client) -> 
     mine = {f"{kind} {steady.namespace}/{NAME}" for kind in ("WorkerPool", "Deployment")}
     steady.until(lambda: mine <= _applied(steady.release.log()), "every child looked at anew")
     # What comes after them has been dealt with, so they have been too.
-    steady.patch("queue", "beside", {"spec": {"concurrency": {"global": 1}}})
-    steady.until_ready("queue", "beside")
+    steady.patch("queue", BESIDE, {"spec": {"concurrency": {"global": 1}}})
+    steady.until_ready("queue", BESIDE)
     assert identities(steady) == before
 
 
