@@ -245,10 +245,15 @@ class Dispatcher:
         for request in turn.claims:
             rows = result.claimed[request.queue]
             self._learn(request, len(rows))
-            if turn.worker == self.worker_id:
+            if turn.worker == self.worker_id and self.claiming:
                 self._reports.claimed(rows)
-            else:  # the lease ended before the answer came, and with it these places
-                self.slots.give(len(rows))
+                continue
+            self.slots.give(len(rows))
+            if turn.worker == self.worker_id:
+                # told to stop while the claim was under way: none of it begins here
+                self._hand_back += [(row.seq, row.attempt) for row in rows]
+                self._wake.set()
+            # else the lease ended before the answer came, and with it these places
 
     def _learn(self, request: ClaimRequest, count: int) -> None:
         view = self._queues.get(request.queue)
