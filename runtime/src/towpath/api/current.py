@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from towpath.executor.context import current_execution, current_step
+from towpath.executor.context import current_execution
+from towpath.executor.positions import current_step
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from towpath.domain.errors import StartInsideStepError
-from towpath.executor.context import (
-    current_step,
-    refuse_blocking,
-    running_in_workflow,
-    take_position,
-)
+from towpath.executor.context import refuse_blocking, running_in_workflow
+from towpath.executor.positions import current_step, take_position
 from towpath.executor.registry import WorkflowDefinition
 from towpath.executor.steps import Blocking, StepDefinition, Suspending, perform
 from towpath.store.session import run_blocking

@@ -15,13 +15,9 @@ from towpath.domain.errors import (
 )
 from towpath.domain.ids import Seq, WorkflowId, parse_generated_id
 from towpath.domain.status import WorkflowStatus
-from towpath.executor.context import (
-    Execution,
-    refuse_blocking,
-    running_in_workflow,
-    take_position,
-)
+from towpath.executor.context import Execution, refuse_blocking, running_in_workflow
 from towpath.executor.engine import Engine
+from towpath.executor.positions import take_position
 from towpath.executor.steps import Blocking, Pace, Suspending, keep, replay, value_of
 from towpath.executor.waiting import wait_for_end, wait_without_slot
 from towpath.insights import workflows as insights

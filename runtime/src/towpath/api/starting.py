@@ -17,13 +17,9 @@ from towpath.domain.errors import (
     UsageError,
 )
 from towpath.domain.ids import QueueName, WorkflowId, WorkflowName, check_chosen_id
-from towpath.executor.context import (
-    Execution,
-    current_step,
-    running_in_workflow,
-    take_position,
-)
+from towpath.executor.context import Execution, running_in_workflow
 from towpath.executor.engine import Engine
+from towpath.executor.positions import current_step, take_position
 from towpath.executor.registry import QueueDeclaration
 from towpath.executor.steps import Pace, keep, replay, value_of
 from towpath.store import queues, steps

@@ -1,42 +1,20 @@
-"""The running workflow, found by context variables, and the positions of its steps.
-
-A position is text: the next number of the running task. Creating a task outside a step takes a
-number too, and the task's own count goes below it (3.1, 3.2), so that concurrent branches of several
-steps find their records again whatever their timing. Tasks made inside a step take none.
-"""
+"""The running workflow: one attempt of it, found by context variables."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from towpath.domain.errors import SyncCallInAsyncError, WorkflowInterrupted
 from towpath.domain.ids import QueueName, Seq, WorkflowId, WorkflowName
+from towpath.executor.engine import Engine
 from towpath.executor.lease import Lease
+from towpath.executor.positions import begin_positions, current_step
 from towpath.executor.slots import Seat
 from towpath.store.steps import RecordedStep
-
-if TYPE_CHECKING:
-    from towpath.executor.engine import Engine
-
-
-class Branch:
-    """Counts the positions of one task."""
-
-    __slots__ = ("_numbers", "_prefix")
-
-    def __init__(self, prefix: str = "") -> None:
-        self._prefix = prefix
-        self._numbers = itertools.count(1)  # its next() is one step for threads that share a branch
-
-    def take(self) -> str:
-        """Return the next position."""
-        return f"{self._prefix}{next(self._numbers)}"
 
 
 @dataclass(slots=True)
@@ -113,8 +91,6 @@ class Execution:
 _execution: contextvars.ContextVar[Execution | None] = contextvars.ContextVar(
     "towpath_execution", default=None
 )
-_branch: contextvars.ContextVar[Branch] = contextvars.ContextVar("towpath_branch")
-_step: contextvars.ContextVar[str | None] = contextvars.ContextVar("towpath_step", default=None)
 
 
 def current_execution() -> Execution | None:
@@ -122,57 +98,15 @@ def current_execution() -> Execution | None:
     return _execution.get()
 
 
-def current_step() -> str | None:
-    """Return the name of the step in whose code the caller is."""
-    return _step.get()
-
-
 def running_in_workflow() -> Execution | None:
     """Return the attempt where the caller is in a workflow's own code; None outside and in steps."""
-    return None if _step.get() is not None else _execution.get()
-
-
-def take_position() -> str:
-    """Return the next position of the running task."""
-    return _branch.get().take()
+    return None if current_step() is not None else _execution.get()
 
 
 def enter(execution: Execution) -> None:
     """Make the caller's context that of an attempt's code."""
     _execution.set(execution)
-    _branch.set(Branch())
-
-
-class in_step:  # noqa: N801 - used as a with statement's verb
-    """The block is a step's code: verbs act as outside, and no positions are taken."""
-
-    __slots__ = ("_name", "_token")
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        self._token = _step.set(self._name)
-
-    def __exit__(self, *_: object) -> None:
-        _step.reset(self._token)
-
-
-def workflow_task_factory(
-    loop: asyncio.AbstractEventLoop,
-    coro: Coroutine[Any, Any, Any],
-    *,
-    context: contextvars.Context | None = None,
-    **options: Any,
-) -> asyncio.Task[Any]:
-    """Make a task of the workflow loop; made in a workflow's own code, it gets a branch of its own."""
-    if context is None:
-        context = contextvars.copy_context()
-    if context.get(_execution) is not None and context.get(_step) is None:
-        parent = context.get(_branch)
-        if parent is not None:
-            context.run(_branch.set, Branch(f"{parent.take()}."))
-    return asyncio.Task(coro, loop=loop, context=context, **options)
+    begin_positions()
 
 
 def refuse_blocking(verb: str, twin: str) -> None:

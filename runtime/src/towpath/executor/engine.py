@@ -20,8 +20,8 @@ from towpath.domain.errors import (
     SchemaOlderError,
 )
 from towpath.domain.ids import Seq
-from towpath.executor.context import workflow_task_factory
 from towpath.executor.loops import LoopThread
+from towpath.executor.positions import workflow_task_factory
 from towpath.executor.recorder import StepRecorder
 from towpath.executor.registry import Registry
 from towpath.executor.results import ResultWatcher

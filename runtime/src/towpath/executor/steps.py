@@ -23,8 +23,9 @@ from towpath.domain.errors import (
     StepTimeoutError,
 )
 from towpath.domain.retry import RetryPolicy
-from towpath.executor.context import Execution, in_step
+from towpath.executor.context import Execution
 from towpath.executor.engine import Engine
+from towpath.executor.positions import in_step
 from towpath.store.lending import Verb
 from towpath.store.steps import NewStep, RecordedStep
 
