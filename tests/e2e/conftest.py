@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster, build_shop, build_towpath
-from tests.e2e.manifests import application
+from tests.e2e.manifests import SELDOM, application, queue, workers
 from tests.e2e.release import Release
 from tests.e2e.space import Space, new_space
 from towpath import Client
 
 HERE = Path(__file__).parent
+SOON = 10.0
+"""Seconds. At rest the operator looks by itself once a minute: only NOTIFY is quicker."""
 _releases: list[Release] = []
 
 
@@ -70,6 +72,33 @@ def client(release: Release) -> Iterator[Client]:
     """Return a client of the release's database, in this process."""
     with Client(release.uri()) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def seldom(release: Release) -> Iterator[Space]:
+    """Return the namespace of a pool that was at zero, then had work, and has none any more.
+
+    It is the session's, so that the minute until its pods go passes while other tests run.
+    """
+    space = new_space(release)
+    pool = workers(release.image, slots=2, pods=(0, 2))
+    space.apply(application(), queue(SELDOM, workers=pool))
+    space.until_ready("queue", SELDOM)
+    assert space.pods() == []
+    asleep = "SELECT 1 FROM towpath.sleeper WHERE queue = %s"
+    space.until(lambda: release.rows(asleep, SELDOM), "the operator to be asleep")
+    with Client(release.uri()) as client:
+        handles = [client.enqueue(SELDOM, "walk", 2, 0.5) for _ in range(12)]
+        space.until(lambda: len(space.pods()) == 2, "two pods", seconds=SOON)
+        for handle in handles:
+            handle.get_result(timeout=60)
+    pool_path = "--output=jsonpath={.status.autoscaling.limitedBy}"
+    space.until(
+        lambda: space.kubectl("get", "workerpool", SELDOM, pool_path) == "IdlePeriod",
+        "two pods kept for a while",
+    )
+    yield space
+    space.leave()
 
 
 def _spaces(release: Release) -> Iterator[Callable[..., Space]]:

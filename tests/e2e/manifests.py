@@ -8,6 +8,8 @@ from typing import Any, Final
 
 API_VERSION: Final = "towpath.dev/v1alpha1"
 APPLICATION: Final = Path(__file__).parent / "application"
+SELDOM: Final = "seldom"
+"""The queue of a pool that may go to zero, which several files look at."""
 APPLICATION_MOUNT: Final = "/srv/application"
 
 Manifest = dict[str, Any]
