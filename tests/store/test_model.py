@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -385,6 +386,7 @@ class Walk(RuleBasedStateMachine):
         assert len(there) == len(ready) + len(running) + len(ended)
 
 
+@pytest.mark.timeout(600)  # a walk that fails is made short before it is shown
 def test_random_walks_agree_with_the_model(database_url: str) -> None:
     """Enqueue, claim, complete, hand back, expire, recover, drain, stop, change limits, in any order."""
     machine = type("WalkHere", (Walk,), {"url": database_url})

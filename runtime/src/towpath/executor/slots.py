@@ -62,12 +62,14 @@ class Seat:
     the slot, would let a parent that awaits several children hold the slot that the last one needs.
     """
 
+    __slots__ = ("_ended", "_held", "_resuming", "_slots", "_waits")
+
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._held = True
         self._waits = 0
         self._ended = False
-        self._resuming = asyncio.Lock()
+        self._resuming: asyncio.Lock | None = None  # most attempts never wait
 
     def begin_wait(self) -> None:
         """A branch waits: others may use the slot."""
@@ -77,6 +79,8 @@ class Seat:
     async def end_wait(self, *, interrupted: bool) -> None:
         """A branch goes on; the last one waits for a slot, unless it goes on only to end."""
         self._waits -= 1
+        if self._resuming is None:
+            self._resuming = asyncio.Lock()
         async with self._resuming:
             if interrupted or self._held or self._waits or self._ended:
                 return
