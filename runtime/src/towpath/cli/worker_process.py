@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -59,18 +60,43 @@ class Signals:
     """Takes SIGTERM and SIGINT from the first moment on.
 
     Handlers run between two instructions of the main thread, wherever it is: they use what is made
-    for that, SimpleQueue.put, and no lock.
+    for that, SimpleQueue.put, and no lock. A signal may reach any thread of the process, and one that
+    reaches another leaves the main thread asleep; so the main thread sleeps in a read of a socket to
+    which the interpreter writes at every signal.
     """
 
     def __init__(self) -> None:
-        self.calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self.phase = _Phase.IMPORTING
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._interrupts = 0
+        self._woken, self._wake = socket.socketpair()
+        self._wake.setblocking(False)  # noqa: FBT003 - the socket module's own signature
 
     def install(self) -> None:
         """Take the signals; again after the import, where an application may have taken them."""
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGINT, self._handle)
+
+    def call(self, why: _Call) -> None:
+        """Wake the main thread; from any thread."""
+        self._calls.put(why)
+        # A full buffer wakes it as well.
+        with contextlib.suppress(BlockingIOError):
+            self._wake.send(b"\0")
+
+    def wait(self) -> _Call:
+        """Return what the main thread, which alone calls this, is woken for."""
+        while True:
+            # The handlers of signals that have come were run before this line is.
+            with contextlib.suppress(queue.Empty):
+                return self._calls.get_nowait()
+            self._woken.recv(4096)
+
+    def close(self) -> None:
+        """Close the sockets, after somebody else has taken the signals."""
+        self._woken.close()
+        self._wake.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -81,7 +107,7 @@ class Signals:
             _exit_now(ExitCode.OK)
         if self._interrupts > 1:
             _exit_now(ExitCode.INTERRUPTED)
-        self.calls.put(_Call.STOP)
+        self._calls.put(_Call.STOP)
 
 
 def _exit_now(code: ExitCode) -> None:
@@ -129,7 +155,7 @@ class _Process:
         app = load_application(self._options.application)
         self._signals.install()
         self._launch(app, settings)
-        call = self._signals.calls.get()
+        call = self._signals.wait()
         if call is _Call.WORKER_ENDED:
             return self._failed()
         return self._drain(app, settings)
@@ -146,7 +172,7 @@ class _Process:
 
         self._pulse = Pulse(app.engine.io.loop)
         self._worker = worker
-        worker.when_ended(lambda: self._signals.calls.put(_Call.WORKER_ENDED))
+        worker.when_ended(lambda: self._signals.call(_Call.WORKER_ENDED))
 
     def _failed(self) -> int:
         error = self._worker.failure if self._worker is not None else None
