@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -41,10 +40,10 @@ CLEAR = (
     b"towpath.worker, towpath.queue RESTART IDENTITY CASCADE"
 )
 # numbers, since how many attempts there are after a race is no choice of the walk's
-PICKS = st.lists(st.integers(0, 30), max_size=4)
+PICKS = st.lists(st.integers(0, 7) | st.integers(0, 30), max_size=4)
 SETTINGS = settings(
     max_examples=200,
-    stateful_step_count=40,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -153,6 +152,8 @@ class Walk(RuleBasedStateMachine):
         self.sessions = [self.run(self.open()), self.run(self.open())]
         self.run(self.session.run((CLEAR, {})))
         self.run(queues.declare(self.session, SCHEMA, MAIL, UNLIMITED))
+        self.register()
+        self.register()
 
     def run(self, awaitable: Awaitable[T]) -> T:
         """Await something."""
@@ -195,8 +196,6 @@ class Walk(RuleBasedStateMachine):
             done = self.run(put(self.session, number, name=name))
             self.model.ready[done.seq] = Waiting(name)
 
-    @precondition(lambda self: len(self.model.workers) < 4)
-    @rule()
     def register(self) -> None:
         """A worker comes."""
         who = workers.WorkerIdentity(
@@ -223,7 +222,6 @@ class Walk(RuleBasedStateMachine):
         shared = stored.settings.concurrency is not None
         return claims.ClaimRequest(MAIL, limit, stored.revision, shared)
 
-    @precondition(lambda self: self.model.workers)
     @rule(
         data=st.data(), ends=PICKS, back=PICKS, limit=st.integers(0, 5),
         old=st.sampled_from([False, False, False, True]),
@@ -259,7 +257,6 @@ class Walk(RuleBasedStateMachine):
         for claimed in taken:
             model.place(worker, claimed)
 
-    @precondition(lambda self: len(self.model.workers) > 1)
     @rule(data=st.data(), limits=st.tuples(st.integers(1, 4), st.integers(1, 4)))
     def race(self, data: st.DataObject, limits: tuple[int, int]) -> None:
         """Two workers claim at once: none is taken twice, and each stays within every limit."""
@@ -311,22 +308,21 @@ class Walk(RuleBasedStateMachine):
         for claimed in held:
             self.model.running[claimed.seq].progress = True
 
-    @precondition(lambda self: self.model.workers)
-    @rule(data=st.data())
-    def expire(self, data: st.DataObject) -> None:
-        """A worker no longer renews."""
+    @rule(data=st.data(), kind=st.sampled_from(["dies", "dies", "drains and dies", "stops"]))
+    def lose_worker(self, data: st.DataObject, kind: str) -> None:
+        """A worker goes, and another comes in its place."""
         worker = self.some_worker(data)
-        statement = b"UPDATE towpath.worker SET lease_until = '-infinity' WHERE id = %(w)s"
-        self.run(self.session.run((statement, {"w": worker})))
-        self.model.workers[worker].expired = True
-
-    @precondition(lambda self: self.model.workers)
-    @rule(data=st.data())
-    def drain(self, data: st.DataObject) -> None:
-        """A worker is told to stop."""
-        worker = self.some_worker(data)
-        self.run(workers.begin_draining(self.session, SCHEMA, worker))
-        self.model.workers[worker].draining = True
+        if kind == "drains and dies":
+            self.run(workers.begin_draining(self.session, SCHEMA, worker))
+            self.model.workers[worker].draining = True
+        if kind == "stops":
+            recovery = self.run(workers.end_own_lease(self.session, SCHEMA, worker))
+            assert (recovery.returned, recovery.given_up) == self.model.fall(worker)
+        else:
+            statement = b"UPDATE towpath.worker SET lease_until = '-infinity' WHERE id = %(w)s"
+            self.run(self.session.run((statement, {"w": worker})))
+            self.model.workers[worker].expired = True
+        self.register()
 
     @rule()
     def recover(self) -> None:
@@ -338,15 +334,6 @@ class Walk(RuleBasedStateMachine):
         expected = (sum(back for back, _ in fell), sum(up for _, up in fell))
         assert (recovery.returned, recovery.given_up) == expected
 
-    @precondition(lambda self: self.model.workers)
-    @rule(data=st.data())
-    def stop(self, data: st.DataObject) -> None:
-        """A worker ends its own lease."""
-        worker = self.some_worker(data)
-        recovery = self.run(workers.end_own_lease(self.session, SCHEMA, worker))
-        assert (recovery.returned, recovery.given_up) == self.model.fall(worker)
-
-    @precondition(lambda self: self.model.workers)
     @rule(data=st.data(), picks=PICKS)
     def reconnect(self, data: st.DataObject, picks: list[int]) -> None:
         """A worker has lost an answer: it gives back every place but those that it knows."""
