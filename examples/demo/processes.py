@@ -111,7 +111,8 @@ def program(
         yield started
     finally:
         if started is not None:
-            started.stop()
+            with _uninterrupted():
+                started.stop()
 
 
 def _outer_environment() -> dict[str, str]:
@@ -121,7 +122,7 @@ def _outer_environment() -> dict[str, str]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold signals back while a program is started, so that none is started and not known."""
+    """Hold signals back: no program is started and not known, and none is left while it stops."""
     held: list[int] = []
 
     def hold(number: int, _frame: FrameType | None) -> None:
