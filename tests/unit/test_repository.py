@@ -22,7 +22,7 @@ TEST_LINES = 650
 LONGER: dict[str, str] = {}
 """Sources above the soft budget, each with the reason why it is one file."""
 
-THIS_MACHINE = re.compile(r"/root/|/home/[a-z]|/Users/[a-z]|/work/main|/work/shared")
+THIS_MACHINE = re.compile(rf"/root/|/home/[a-z]|/Users/[a-z]|{re.escape(str(ROOT))}/")
 INDEX_HOST = re.compile(r"index-url\s*=|https?://\S*/simple\b|pypi\.org|proxy\.golang|GOPROXY=")
 
 
