@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 
 from towpath.domain.errors import QueueSettingsError
 from towpath.domain.ids import MAX_NAME_LENGTH, QueueName, storable_text
 
 MAX_CONCURRENCY = 2_147_483_647
+MAX_LIMIT = 2_147_483_647
+MIN_PERIOD = timedelta(milliseconds=1)
+MAX_PERIOD = timedelta(days=366)
+DEFAULT_POLLING_INTERVAL = timedelta(seconds=1)
+MIN_POLLING_INTERVAL = timedelta(milliseconds=1)
+MAX_POLLING_INTERVAL = timedelta(days=1)
+
+ALLOWED_CONCURRENCY = f"an int from 1 to {MAX_CONCURRENCY}"
+ALLOWED_LIMIT = f"an int from 1 to {MAX_LIMIT}"
+ALLOWED_PERIOD = "a number of seconds from 0.001 to 31622400 (366 days)"
+ALLOWED_POLLING_INTERVAL = "a number of seconds from 0.001 to 86400"
+ALLOWED_LIMITER = 'a dict with exactly "limit" and "period"'
+ALLOWED_WITH_PARTITIONS = "none without partitioning (partition_queue=True)"
+ALLOWED_FLAG = "True or False"
+
+
+@dataclass(frozen=True, slots=True)
+class Limiter:
+    """At most `limit` starts in any window of `period`."""
+
+    limit: int
+    period: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSettings:
-    """The limits of a queue; None is no limit.
+    """How a queue starts its workflows; None is no limit.
 
     Attributes:
         concurrency: Places for running workflows in all workers together.
         worker_concurrency: Places for running workflows in one worker.
+        partition_concurrency: Places for the running workflows of one partition key; None is 1.
+        limiter: Starts of the whole queue.
+        partition_limiter: Starts of each partition key.
+        priority_enabled: Whether workflows may have a priority.
+        partition_queue: Whether every workflow has a partition key.
+        polling_interval: The longest wait for what a lost notification has missed.
     """
 
     concurrency: int | None = None
     worker_concurrency: int | None = None
+    partition_concurrency: int | None = None
+    limiter: Limiter | None = None
+    partition_limiter: Limiter | None = None
+    priority_enabled: bool = False
+    partition_queue: bool = False
+    polling_interval: timedelta = DEFAULT_POLLING_INTERVAL
+
+    @property
+    def gated(self) -> bool:
+        """Whether a limit is shared by all workers, so that a claim locks the queue's gate."""
+        return self.concurrency is not None or self.limiter is not None or self.partition_queue
 
     def differences(self, other: QueueSettings) -> tuple[str, ...]:
         """Name the fields in which the other settings differ."""
@@ -50,32 +92,93 @@ def check_queue_name(name: object) -> QueueName:
     return QueueName(name)
 
 
+def make_limiter(queue_name: str, field: str, value: object) -> Limiter | None:
+    """Read a limiter as code writes it: `{"limit": 5, "period": 10}`, the period in seconds.
+
+    Raises:
+        QueueSettingsError: naming the part that is missing, unknown or out of bounds.
+    """
+    if value is None or isinstance(value, Limiter):
+        return value
+    if not isinstance(value, Mapping) or set(value) != {"limit", "period"}:
+        raise QueueSettingsError(
+            queue_name=queue_name, field=field, value=value, allowed=ALLOWED_LIMITER
+        )
+    period = make_seconds(
+        queue_name, f"{field}.period", value["period"], ALLOWED_PERIOD, MIN_PERIOD, MAX_PERIOD
+    )
+    return Limiter(value["limit"], period)
+
+
+def make_seconds(
+    queue_name: str, field: str, value: object, allowed: str, least: timedelta, most: timedelta
+) -> timedelta:
+    """Read a number of seconds that lies within bounds.
+
+    Raises:
+        QueueSettingsError: it does not, or is no number.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or not least.total_seconds() <= value <= most.total_seconds()
+    ):
+        raise QueueSettingsError(queue_name=queue_name, field=field, value=value, allowed=allowed)
+    return timedelta(seconds=value)
+
+
 def check_queue_settings(name: str, settings: QueueSettings) -> QueueSettings:
     """Return the settings when they are within bounds and agree with each other.
 
     Raises:
         QueueSettingsError: naming the first field that does not.
     """
-    for field in ("concurrency", "worker_concurrency"):
-        value = getattr(settings, field)
-        if value is None:
-            continue
-        if type(value) is not int or not 1 <= value <= MAX_CONCURRENCY:
-            raise QueueSettingsError(
-                queue_name=name,
-                field=field,
-                value=value,
-                allowed=f"an int from 1 to {MAX_CONCURRENCY}",
-            )
-    if (
-        settings.concurrency is not None
-        and settings.worker_concurrency is not None
-        and settings.worker_concurrency > settings.concurrency
-    ):
-        raise QueueSettingsError(
-            queue_name=name,
-            field="worker_concurrency",
-            value=settings.worker_concurrency,
-            allowed=f"at most concurrency, which is {settings.concurrency}",
-        )
+    refusal = _out_of_bounds(settings) or _contradiction(settings)
+    if refusal is not None:
+        field, value, allowed = refusal
+        raise QueueSettingsError(queue_name=name, field=field, value=value, allowed=allowed)
     return settings
+
+
+Refusal = tuple[str, object, str]
+"""A field, its value, and what is allowed."""
+
+
+def _out_of_bounds(settings: QueueSettings) -> Refusal | None:
+    for field in ("concurrency", "worker_concurrency", "partition_concurrency"):
+        value = getattr(settings, field)
+        if value is not None and not _count(value, MAX_CONCURRENCY):
+            return field, value, ALLOWED_CONCURRENCY
+    for field in ("limiter", "partition_limiter"):
+        limiter: Limiter | None = getattr(settings, field)
+        if limiter is None:
+            continue
+        if not _count(limiter.limit, MAX_LIMIT):
+            return f"{field}.limit", limiter.limit, ALLOWED_LIMIT
+        if not MIN_PERIOD <= limiter.period <= MAX_PERIOD:
+            return f"{field}.period", limiter.period.total_seconds(), ALLOWED_PERIOD
+    for field in ("priority_enabled", "partition_queue"):
+        value = getattr(settings, field)
+        if type(value) is not bool:
+            return field, value, ALLOWED_FLAG
+    if not MIN_POLLING_INTERVAL <= settings.polling_interval <= MAX_POLLING_INTERVAL:
+        seconds = settings.polling_interval.total_seconds()
+        return "polling_interval_sec", seconds, ALLOWED_POLLING_INTERVAL
+    return None
+
+
+def _count(value: object, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+def _contradiction(settings: QueueSettings) -> Refusal | None:
+    places, here = settings.concurrency, settings.worker_concurrency
+    if places is not None and here is not None and here > places:
+        return "worker_concurrency", here, f"at most concurrency, which is {places}"
+    if not settings.partition_queue:
+        for field in ("partition_concurrency", "partition_limiter"):
+            value = getattr(settings, field)
+            if value is not None:
+                return field, value, ALLOWED_WITH_PARTITIONS
+    return None
