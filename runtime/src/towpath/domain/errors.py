@@ -5,6 +5,7 @@
         NotConfiguredError              no database is named anywhere
         DuplicateNameError              two functions of one name
         QueueSettingsError              a queue's settings are out of bounds or contradict each other
+        EnqueueOptionError              an option of an enqueue that the queue does not take
         InvalidWorkflowIdError          a chosen id that cannot be one
       UsageError                        the call is not allowed in this place
         SyncCallInAsyncError            a blocking verb in an async workflow or step
@@ -13,9 +14,11 @@
         ImportingApplicationError       an enqueue while the worker imports the application
       ValueNotEncodableError            a value that the codec would not give back as it was
       QueueNotFoundError                no queue of that name
+      QueueClosedError                  the queue takes no new workflows
       WorkflowNotFoundError             no workflow of that id
       WorkflowIdConflictError           the id is in use by another workflow name or queue
       QueueDeduplicatedError            the deduplication id is held by another workflow
+      WorkflowStatusError               the workflow's status does not allow the change
       WorkflowCancelledError            the workflow was cancelled
       MaxRecoveryAttemptsExceededError  the workflow was given up: too many workers died under it
       ResultTimeoutError                the result did not come in time (a TimeoutError too)
@@ -70,6 +73,17 @@ class DuplicateNameError(ConfigurationError):
 
 class QueueSettingsError(ConfigurationError):
     """A queue's settings are out of bounds or contradict each other."""
+
+    def __init__(self, *, queue_name: str, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"queue {queue_name!r}: {field} is {value!r}; allowed is {allowed}.")
+        self.queue_name = queue_name
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+
+class EnqueueOptionError(ConfigurationError):
+    """An option of an enqueue that is out of bounds, or that the queue does not take; nothing was written."""
 
     def __init__(self, *, queue_name: str, field: str, value: object, allowed: str) -> None:
         super().__init__(f"queue {queue_name!r}: {field} is {value!r}; allowed is {allowed}.")
@@ -166,7 +180,18 @@ class QueueNotFoundError(TowpathError):
             "Queue(...) in code. Try: towpath queue list"
         )
         self.queue_name = queue_name
-        self.nearest = tuple(nearest)
+        self.nearest = list(nearest)
+
+
+class QueueClosedError(TowpathError):
+    """The queue was closed: it takes no new workflows, and those that wait go on."""
+
+    def __init__(self, *, queue_name: str) -> None:
+        super().__init__(
+            f"queue {queue_name!r} is closed: it takes no new workflows. "
+            f"Try: towpath queue open {queue_name}"
+        )
+        self.queue_name = queue_name
 
 
 class WorkflowNotFoundError(TowpathError):
@@ -203,6 +228,20 @@ class QueueDeduplicatedError(TowpathError):
         self.workflow_id = workflow_id
         self.queue_name = queue_name
         self.deduplication_id = deduplication_id
+
+
+class WorkflowStatusError(TowpathError):
+    """The workflow's status does not allow what was asked."""
+
+    def __init__(self, *, workflow_id: str, status: str, verb: str, allowed: str) -> None:
+        super().__init__(
+            f"workflow {workflow_id!r} is {status}: {verb} is only for {allowed}. "
+            f"Try: towpath workflow get {workflow_id}"
+        )
+        self.workflow_id = workflow_id
+        self.status = status
+        self.verb = verb
+        self.allowed = allowed
 
 
 class WorkflowCancelledError(TowpathError):

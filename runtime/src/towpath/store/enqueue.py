@@ -1,33 +1,83 @@
-"""Starting workflows: one round trip, idempotent by a chosen id."""
+"""Starting workflows: one round trip, whatever the options; all or none."""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from towpath.domain.errors import QueueNotFoundError, WorkflowIdConflictError
+from towpath.domain.errors import (
+    EnqueueOptionError,
+    QueueClosedError,
+    QueueDeduplicatedError,
+    QueueNotFoundError,
+    TowpathError,
+    WorkflowIdConflictError,
+)
 from towpath.domain.ids import (
-    INTERNAL_QUEUE,
     QueueName,
     Seq,
     WorkflowId,
     WorkflowName,
     format_generated_id,
 )
-from towpath.store.session import Call, Session
+from towpath.store.session import Row, Session
 from towpath.store.statements import Statements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewWorkflow:
-    """What is enqueued. `input` is encoded text; `secret` has 64 random bits, signed."""
+class NewItem:
+    """One workflow that is enqueued, with its options.
+
+    Attributes:
+        input: Encoded.
+        secret: 64 random bits, signed.
+        delay_seconds: How long it waits before it joins the line.
+        start_at: When it joins the line; not beside delay_seconds.
+        refuse_duplicate: Whether a held deduplication id is an error, rather than reported.
+    """
+
+    input: str
+    secret: int
+    chosen_id: WorkflowId | None = None
+    priority: int | None = None
+    partition_key: str | None = None
+    deduplication_id: str | None = None
+    delay_seconds: float | None = None
+    start_at: datetime | None = None
+    refuse_duplicate: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Whether it has no option."""
+        return (
+            self.chosen_id is None
+            and self.priority is None
+            and self.partition_key is None
+            and self.deduplication_id is None
+            and self.delay_seconds is None
+            and self.start_at is None
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWorkflows:
+    """Workflows of one name for one queue, enqueued together.
+
+    Attributes:
+        version: The application version that alone may run them; empty for any.
+        many: Whether a parent records a list of children rather than one.
+        notify: Whether sleeping workers are called whatever this statement sees of them: in a
+            transaction that goes on, one may fall asleep before it commits.
+    """
 
     queue: QueueName
     name: WorkflowName
-    input: str
     codec: str
-    secret: int
-    chosen_id: WorkflowId | None = None
+    items: Sequence[NewItem]
+    version: str = ""
+    many: bool = False
+    notify: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,75 +98,134 @@ class ParentStep:
     position: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was written. `stale`: the parent's attempt holds its place no more, or its step is recorded."""
+
+    error: TowpathError | None = field(default=None)
+    stale: bool = False
+
+
 async def enqueue(
     session: Session,
     statements: Statements,
-    new: NewWorkflow,
+    new: NewWorkflows,
     *,
     parent: ParentStep | None = None,
-) -> Enqueued | None:
-    """Write a workflow, or find the one that has its chosen id.
+) -> list[Enqueued] | Refused:
+    """Write workflows, all or none; where one is a duplicate, return the one that it is the same as.
 
-    With a parent, the child and the parent's step record are one transaction. None is returned where
-    nothing was written and nothing found: the queue has no row (see `explain_refusal`), or the
-    parent's attempt is stale.
-
-    Raises:
-        WorkflowIdConflictError: the id is in use by another workflow name or queue.
+    With a parent, the children and the parent's step record are one transaction.
     """
-    calls = [_write(statements, new, parent)]
-    if new.chosen_id is not None:
-        # the next statement sees what another transaction committed while this one waited for it
-        calls.append((statements["find_chosen_id"], {"id": new.chosen_id}))
-    written, *found = await session.run(*calls)
-    if written:
-        seq = Seq(written[0][0])
-        workflow_id = new.chosen_id or format_generated_id(seq, new.secret)
-        return Enqueued(seq, workflow_id, created=True)
-    if not found or not found[0] or new.chosen_id is None:
-        return None
-    seq, _, queue, name = found[0][0]
-    if (name, queue) != (new.name, new.queue):
-        raise WorkflowIdConflictError(
-            workflow_id=new.chosen_id, asked=(new.name, new.queue), existing=(name, queue)
-        )
-    return Enqueued(seq, new.chosen_id, created=False)
+    if len(new.items) == 1 and parent is None and not new.version and not new.notify:
+        item = new.items[0]
+        if item.plain and (seq := await _enqueue_plain(session, statements, new, item)) is not None:
+            return [Enqueued(seq, format_generated_id(seq, item.secret), created=True)]
+    if not new.items:
+        return []
+    (rows,) = await session.run((statements["enqueue_items"], _parameters(new, parent)))
+    if rows[0][1] in ("created", "exists", "deduplicated") and len(rows) == len(new.items):
+        refusal = _duplicate(new, rows[0])
+        return refusal or [
+            _enqueued(item, row) for item, row in zip(new.items, rows, strict=True)
+        ]
+    return _refused(new, rows[0])
 
 
-def _write(statements: Statements, new: NewWorkflow, parent: ParentStep | None) -> Call:
+async def _enqueue_plain(
+    session: Session, statements: Statements, new: NewWorkflows, item: NewItem
+) -> Seq | None:
     parameters = {
         "queue": new.queue,
         "name": new.name,
-        "input": new.input,
         "codec": new.codec,
-        "secret": new.secret,
+        "input": item.input,
+        "secret": item.secret,
     }
-    if parent is not None:
-        return statements["enqueue_child"], {
-            **parameters,
-            "id": new.chosen_id,
-            "parent": parent.seq,
-            "attempt": parent.attempt,
-            "position": parent.position,
-        }
-    if new.chosen_id is not None:
-        return statements["enqueue_chosen"], {**parameters, "id": new.chosen_id}
-    return statements["enqueue"], parameters
+    (rows,) = await session.run((statements["enqueue"], parameters))
+    return Seq(rows[0][0]) if rows else None
+
+
+def _parameters(new: NewWorkflows, parent: ParentStep | None) -> dict[str, object]:
+    items = new.items
+    return {
+        "queue": new.queue,
+        "name": new.name,
+        "codec": new.codec,
+        "version": new.version,
+        "inputs": [i.input for i in items],
+        "secrets": [i.secret for i in items],
+        "ids": _column([i.chosen_id for i in items]),
+        "priorities": _column([i.priority for i in items]),
+        "keys": _column([i.partition_key for i in items]),
+        "deduplication_ids": _column([i.deduplication_id for i in items]),
+        "delays": _column([i.delay_seconds for i in items]),
+        "dues": _column([i.start_at for i in items]),
+        "refuse_duplicates": [i.refuse_duplicate for i in items],
+        "parent": parent and parent.seq,
+        "attempt": parent and parent.attempt,
+        "position": parent and parent.position,
+        "many": new.many,
+        "notify": new.notify,
+    }
+
+
+def _column(values: list[object]) -> list[object] | None:
+    """Leave out an option that no item has."""
+    return None if all(value is None for value in values) else values
+
+
+def _enqueued(item: NewItem, row: Row) -> Enqueued:
+    _, outcome, seq, workflow_id, _ = row
+    if outcome == "created":
+        chosen = item.chosen_id or format_generated_id(seq, item.secret)
+        return Enqueued(seq, chosen, created=True)
+    return Enqueued(seq, workflow_id, created=False)
+
+
+def _duplicate(new: NewWorkflows, row: Row) -> Refused | None:
+    """Tell a single refused duplicate from a reported one: both come as one row."""
+    if row[1] != "deduplicated" or len(new.items) > 1 or not new.items[0].refuse_duplicate:
+        return None
+    return _refused(new, row)
+
+
+def _refused(new: NewWorkflows, row: Row) -> Refused:
+    number, outcome, _, workflow_id, detail = row
+    if outcome == "stale":
+        return Refused(stale=True)
+    item = new.items[number - 1]
+    return Refused(_error(new, item, outcome, workflow_id, detail))
+
+
+def _error(
+    new: NewWorkflows, item: NewItem, outcome: str, workflow_id: str, detail: list[str]
+) -> TowpathError:
+    match outcome:
+        case "unknown queue":
+            return QueueNotFoundError(queue_name=new.queue, nearest=detail)
+        case "closed":
+            return QueueClosedError(queue_name=new.queue)
+        case "refused":
+            field, _, allowed = detail
+            values = {"queue_partition_key": "partition_key"}
+            value = getattr(item, values.get(field, field))
+            return EnqueueOptionError(
+                queue_name=new.queue, field=field, value=value, allowed=allowed
+            )
+        case "id conflict":
+            name, queue = detail
+            return WorkflowIdConflictError(
+                workflow_id=workflow_id, asked=(new.name, new.queue), existing=(name, queue)
+            )
+        case "deduplicated":
+            return QueueDeduplicatedError(
+                workflow_id=workflow_id, queue_name=new.queue, deduplication_id=detail[0]
+            )
+    raise ValueError(f"enqueue_items answered {outcome!r}")
 
 
 async def ensure_queue(session: Session, statements: Statements, queue: QueueName) -> None:
     """Make a queue's row where it is missing; change nothing where it is there."""
     named = {"queue": queue}
     await session.run((statements["ensure_queue"], named), (statements["ensure_gate"], named))
-
-
-async def refuse_unknown_queue(session: Session, statements: Statements, queue: QueueName) -> None:
-    """Raise `QueueNotFoundError` with the nearest names unless the queue has a row."""
-    if queue == INTERNAL_QUEUE:
-        return
-    (rows,) = await session.run((statements["queue_names"], {}))
-    names = [row[0] for row in rows]
-    if queue not in names:
-        raise QueueNotFoundError(
-            queue_name=queue, nearest=difflib.get_close_matches(queue, names, n=3)
-        )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from towpath.domain.queue import QueueSettings
+from towpath.store import settings as stored
 from towpath.store.session import Row, Session
 from towpath.store.statements import Statements
 
@@ -22,10 +23,12 @@ class RowOwner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredRow:
-    """A queue's row: its limits, and who owns it (None: code may declare it)."""
+    """A queue's row: its settings, whether it is paused or closed, its owner (None: code may declare it)."""
 
     queue_name: str
     settings: QueueSettings
+    paused: bool
+    closed: bool
     owner: RowOwner | None
 
 
@@ -46,16 +49,21 @@ async def declare_manifest(
     settings: QueueSettings,
     owner: RowOwner,
     replaces: str | None,
+    paused: bool | None = None,
+    closed: bool | None = None,
 ) -> DeclaredRow:
     """Make the row say what the manifest says, unless another owner than `replaces` has it.
+
+    `paused` and `closed` are left as they are where they are None.
 
     Returns:
         The row as it stands afterwards; its owner tells whether it was taken.
     """
     parameters = {
         "queue": queue_name,
-        "concurrency": settings.concurrency,
-        "worker_concurrency": settings.worker_concurrency,
+        "settings": stored.to_json(settings),
+        "paused": paused,
+        "closed": closed,
         "owner_cluster": owner.cluster,
         "owner_namespace": owner.namespace,
         "owner_name": owner.name,
@@ -65,8 +73,8 @@ async def declare_manifest(
     names = (
         "ensure_queue",
         "ensure_gate",
-        "lock_gate",
-        "declare_manifest",
+        "hold_settings",
+        "declare_queue",
         "manifest_row",
     )
     *_, found = await session.run(*((statements[name], parameters) for name in names))
@@ -96,10 +104,12 @@ async def manifest_rows(
 
 
 def _declared(row: Row) -> DeclaredRow:
-    name, concurrency, worker_concurrency, cluster, namespace, owner_name, uid = row
+    name, settings, paused, closed, cluster, namespace, owner_name, uid = row
     return DeclaredRow(
         queue_name=name,
-        settings=QueueSettings(concurrency=concurrency, worker_concurrency=worker_concurrency),
+        settings=stored.from_json(settings),
+        paused=paused,
+        closed=closed,
         owner=None
         if uid is None
         else RowOwner(cluster=cluster, namespace=namespace, name=owner_name, uid=uid),

@@ -1,4 +1,4 @@
-"""Queues' rows as code declares them, and as people look at them."""
+"""Queues' rows as code declares them, and as people look at and stop them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from towpath.domain.errors import QueueNotFoundError
 from towpath.domain.ids import QueueName
 from towpath.domain.queue import QueueSettings
+from towpath.store import settings as stored
 from towpath.store.session import Call, Row, Session
 from towpath.store.statements import Statements
 
@@ -19,17 +21,22 @@ class StoredSettings:
     name: QueueName
     revision: int
     settings: QueueSettings
+    paused: bool
+    closed: bool
     owner: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A queue in numbers; `waiting` is counted to 10,001."""
+    """A queue in numbers; `waiting` and `delayed` are counted to 10,001."""
 
     name: QueueName
     settings: QueueSettings
+    paused: bool
+    closed: bool
     owner: str | None
     waiting: int
+    delayed: int
     running: int
     workers: int
     oldest_waiting: datetime | None
@@ -46,12 +53,14 @@ async def declare(
     named = {"queue": queue}
     calls: list[Call] = [(statements["ensure_queue"], named), (statements["ensure_gate"], named)]
     if settings is not None:
-        written = {
-            **named,
-            "concurrency": settings.concurrency,
-            "worker_concurrency": settings.worker_concurrency,
-        }
-        calls += [(statements["lock_gate"], named), (statements["declare_queue"], written)]
+        nobody = dict.fromkeys(
+            ("owner_cluster", "owner_namespace", "owner_name", "owner_uid", "replaces")
+        )
+        written = {**named, **nobody, "settings": stored.to_json(settings), "paused": None}
+        calls += [
+            (statements["hold_settings"], named),
+            (statements["declare_queue"], {**written, "closed": None}),
+        ]
     *_, rows = await session.run(*calls, (statements["queue_settings"], {"queues": [queue]}))
     return _stored(rows[0])
 
@@ -65,13 +74,56 @@ async def settings_of(
 
 
 def _stored(row: Row) -> StoredSettings:
-    name, revision, places, here, namespace, owner = row
+    name, revision, settings, paused, closed, namespace, owner = row
     return StoredSettings(
         name,
         revision,
-        QueueSettings(concurrency=places, worker_concurrency=here),
+        stored.from_json(settings),
+        paused,
+        closed,
         f"{namespace}/{owner}" if owner else None,
     )
+
+
+async def set_paused(
+    session: Session, statements: Statements, queue: QueueName, *, paused: bool
+) -> None:
+    """Let nothing start from now on, or let it again; workers are told at once.
+
+    Raises:
+        QueueNotFoundError: there is no queue of that name; with the nearest names.
+    """
+    await _set(session, statements, "set_paused", {"queue": queue, "paused": paused})
+
+
+async def set_closed(
+    session: Session, statements: Statements, queue: QueueName, *, closed: bool
+) -> None:
+    """Refuse enqueues from now on, or take them again.
+
+    Raises:
+        QueueNotFoundError: there is no queue of that name; with the nearest names.
+    """
+    await _set(session, statements, "set_closed", {"queue": queue, "closed": closed})
+
+
+async def _set(
+    session: Session, statements: Statements, name: str, parameters: dict[str, object]
+) -> None:
+    queue = parameters["queue"]
+    _, _, found = await session.run(
+        (statements["hold_settings"], {"queue": queue}),
+        (statements[name], parameters),
+        (statements["queue_settings"], {"queues": [queue]}),
+    )
+    if not found:
+        raise await not_found(session, statements, str(queue))
+
+
+async def not_found(session: Session, statements: Statements, queue: str) -> QueueNotFoundError:
+    """Return the error for a queue that has no row, with the nearest names."""
+    (rows,) = await session.run((statements["nearest_queues"], {"queue": queue}))
+    return QueueNotFoundError(queue_name=queue, nearest=rows[0][0])
 
 
 async def list_queues(
@@ -82,14 +134,13 @@ async def list_queues(
     return [
         QueueRow(
             name,
-            QueueSettings(concurrency=places, worker_concurrency=here),
+            stored.from_json(settings),
+            paused,
+            closed,
             f"{namespace}/{owner}" if owner else None,
-            waiting,
-            running,
-            workers,
-            oldest,
+            *numbers,
         )
-        for name, places, here, namespace, owner, waiting, running, workers, oldest in rows
+        for name, settings, paused, closed, namespace, owner, *numbers in rows
     ]
 
 

@@ -1,16 +1,23 @@
--- The order of locks in a turn: the worker's row, running rows by seq, gates by queue, ready rows by
--- SKIP LOCKED. All of a turn is one flush, so that a frozen client holds no lock.
+-- The order of locks in a turn: the worker's row, the shared locks of settings, running rows by seq,
+-- gates by queue, ready rows by SKIP LOCKED. All of a turn is one flush, so that a frozen client holds
+-- no lock.
 
 -- name: hold_worker
--- Whoever ends this worker's lease waits for the turn, or the turn for the end of the lease.
-SELECT w.id FROM {schema}.worker w WHERE w.id = %(worker)s::bigint FOR KEY SHARE
+-- Whoever ends this worker's lease waits for the turn, or the turn for the end of the lease; whoever
+-- changes the settings of a queue that the turn claims from waits for the turn, or the turn for that.
+SELECT w.id, (
+    SELECT count(pg_advisory_xact_lock_shared(1953462128, hashtext({channel} || q.name)))
+    FROM unnest(%(queues)s::text[]) AS q (name))
+FROM {schema}.worker w WHERE w.id = %(worker)s::bigint FOR KEY SHARE
 
 -- name: lock_worker
 -- Waits for the turn that the worker's lost connection may have left behind; none begins before the end.
 SELECT w.id FROM {schema}.worker w WHERE w.id = %(worker)s::bigint FOR UPDATE
 
 -- name: complete
--- Ends attempts that still hold their place; a stale one changes nothing and is not returned.
+-- Ends attempts that still hold their place; a stale one changes nothing and is not returned. A fenced
+-- one gives its place back and writes nothing: its workflow was cancelled, and joins the line if it
+-- was resumed since.
 WITH outcome AS (
     SELECT * FROM unnest(
         %(seqs)s::bigint[], %(attempts)s::integer[], %(statuses)s::text[], %(outputs)s::text[]
@@ -18,11 +25,42 @@ WITH outcome AS (
 ), ended AS (
     DELETE FROM {schema}.running r USING outcome o
     WHERE r.seq = o.seq AND r.attempt = o.attempt
-    RETURNING r.seq, r.attempt, o.status, o.output
+    RETURNING r.seq, r.attempt, r.fenced, r.resumed_line, r.rank, r.started_at, r.queue, r.key,
+        r.deduplication_id, o.status, o.output
+), freed AS (
+    DELETE FROM {schema}.deduplication d USING ended e
+    WHERE e.deduplication_id IS NOT NULL AND NOT e.fenced
+      AND d.queue = e.queue AND d.id = e.deduplication_id AND d.seq = e.seq
+), resumed AS (
+    INSERT INTO {schema}.ready (seq, rank, line, attempt, queue, name, version, key)
+    SELECT e.seq, {schema}.fresh_rank(e.rank), e.resumed_line, e.attempt, e.queue, w.name, w.version, e.key
+    FROM ended e JOIN {schema}.workflow w ON w.seq = e.seq
+    WHERE e.resumed_line IS NOT NULL
+), woken AS (
+    INSERT INTO {schema}.wake (rank, turn, queue, key)
+    SELECT -4611686018427387904, e.started_at, e.queue, e.key FROM ended e WHERE e.key IS NOT NULL
 )
 INSERT INTO {schema}.result (seq, status, attempt, completed_at, output)
-SELECT e.seq, e.status, e.attempt, {schema}.clock(), e.output FROM ended e
+SELECT e.seq, e.status, e.attempt, {schema}.clock(), e.output FROM ended e WHERE NOT e.fenced
 RETURNING seq, attempt
+
+-- name: ripen
+-- Delayed workflows that are due join the line at their seq.
+WITH due AS (
+    DELETE FROM {schema}.parked WHERE ctid = ANY (ARRAY(
+        SELECT p.ctid FROM {schema}.parked p
+        WHERE p.queue = %(queue)s AND p.due <= {schema}.clock()
+        ORDER BY p.due LIMIT 1000 FOR UPDATE SKIP LOCKED))
+    RETURNING seq, rank, queue, key, deduplication_id
+), lined_up AS (
+    INSERT INTO {schema}.ready (seq, rank, line, queue, name, version, key, deduplication_id)
+    SELECT d.seq, d.rank, d.seq, d.queue, w.name, w.version, d.key, d.deduplication_id
+    FROM due d JOIN {schema}.workflow w ON w.seq = d.seq
+), woken AS (
+    INSERT INTO {schema}.wake (rank, turn, queue, key)
+    SELECT d.rank, {schema}.clock(), d.queue, d.key FROM due d WHERE d.key IS NOT NULL
+)
+SELECT count(*) FROM due
 
 -- name: lock_gate
 SELECT g.queue FROM {schema}.gate g WHERE g.queue = %(queue)s FOR UPDATE
@@ -30,81 +68,281 @@ SELECT g.queue FROM {schema}.gate g WHERE g.queue = %(queue)s FOR UPDATE
 -- name: claim
 -- Takes the head of a queue's line, inside its limits. Where the queue has a limit that workers share,
 -- lock_gate went before it in the same transaction: this statement's snapshot sees every place taken.
-WITH holder AS (
-    SELECT w.id FROM {schema}.worker w
-    WHERE w.id = %(worker)s::bigint AND NOT w.draining AND w.lease_until > clock_timestamp()
-), room AS (
-    SELECT least(
-        %(limit)s::bigint,
-        CASE WHEN q.concurrency_global IS NOT NULL THEN q.concurrency_global - (
-            SELECT count(*) FROM {schema}.running r WHERE r.queue = q.name) END,
-        CASE WHEN q.concurrency_per_worker IS NOT NULL THEN q.concurrency_per_worker - (
-            SELECT count(*) FROM {schema}.running r WHERE r.queue = q.name AND r.worker = h.id) END
-    ) AS places
-    FROM {schema}.queue q, holder h
+-- A name is looked through from the place that the worker passed last (docs/decisions/0009). Rows are
+-- locked only as many as are taken: how many of each name is counted first.
+WITH held AS (
+    SELECT q.limiter_limit IS NOT NULL AS limited, q.name, CASE
+        WHEN q.concurrency_global IS NULL AND q.concurrency_per_worker IS NULL AND q.limiter_limit IS NULL
+        THEN %(limit)s::bigint
+        ELSE {schema}.room(q, w.id, %(limit)s::bigint) END AS places
+    FROM {schema}.queue q, {schema}.worker w
     WHERE q.name = %(queue)s AND q.revision = %(revision)s::bigint
+      AND NOT q.paused AND NOT q.partitioning_enabled
+      AND w.id = %(worker)s::bigint AND NOT w.draining AND w.lease_until > clock_timestamp()
+), share AS (
+    SELECT head.name, head.version, count(*) AS places
+    FROM (
+        SELECT known.name, v.version, r.rank, r.line
+        FROM unnest(%(names)s::text[], %(from_ranks)s::bigint[], %(from_lines)s::bigint[])
+            AS known (name, rank, line)
+        CROSS JOIN unnest(%(versions)s::text[]) AS v (version)
+        CROSS JOIN LATERAL (
+            SELECT r.rank, r.line FROM {schema}.ready r
+            WHERE r.queue = %(queue)s AND r.name = known.name AND r.version = v.version AND r.key IS NULL
+              AND (r.rank, r.line) > (known.rank, known.line)
+            ORDER BY r.rank, r.line
+            LIMIT (SELECT places FROM held)
+        ) AS r
+        WHERE EXISTS (SELECT FROM held)
+        ORDER BY r.rank, r.line
+        LIMIT (SELECT places FROM held)
+    ) AS head
+    GROUP BY head.name, head.version
 ), taken AS (
     DELETE FROM {schema}.ready WHERE ctid = ANY (ARRAY(
-        SELECT head.ctid
-        FROM unnest(%(names)s::text[]) AS known (name)
+        SELECT r.ctid
+        FROM share s
+        JOIN unnest(%(names)s::text[], %(from_ranks)s::bigint[], %(from_lines)s::bigint[])
+            AS known (name, rank, line) ON known.name = s.name
         CROSS JOIN LATERAL (
-            SELECT r.ctid, r.rank, r.line
-            FROM {schema}.ready r
-            WHERE r.queue = %(queue)s AND r.name = known.name AND r.version = ''
+            SELECT r.ctid FROM {schema}.ready r
+            WHERE r.queue = %(queue)s AND r.name = s.name AND r.version = s.version AND r.key IS NULL
+              AND (r.rank, r.line) > (known.rank, known.line)
             ORDER BY r.rank, r.line
-            LIMIT greatest((SELECT places FROM room), 0)
+            LIMIT s.places
             FOR UPDATE SKIP LOCKED
-        ) AS head
-        ORDER BY head.rank, head.line
-        LIMIT greatest((SELECT places FROM room), 0)
+        ) AS r
     ))
-    RETURNING seq, queue, rank, line, attempt, recoveries
+    RETURNING seq, rank, line, attempt, recoveries, queue, deduplication_id
 ), placed AS (
-    INSERT INTO {schema}.running (seq, queue, worker, attempt, recoveries, rank, line, started_at)
-    SELECT t.seq, t.queue, %(worker)s::bigint, t.attempt + 1, t.recoveries, t.rank, t.line, {schema}.clock()
+    INSERT INTO {schema}.running (seq, worker, rank, line, started_at, attempt, recoveries, queue, deduplication_id)
+    SELECT t.seq, %(worker)s::bigint, t.rank, t.line, {schema}.clock(), t.attempt + 1, t.recoveries, t.queue,
+        t.deduplication_id
     FROM taken t
+), spent AS (
+    INSERT INTO {schema}.start (n, at, queue, key)
+    SELECT coalesce(last.n, 0) + t.count,
+        greatest({schema}.clock() + make_interval(secs => %(margin)s::float8), last.at), h.name, ''
+    FROM held h
+    CROSS JOIN (SELECT count(*) AS count FROM taken) AS t
+    LEFT JOIN LATERAL (
+        SELECT s.n, s.at FROM {schema}.start s
+        WHERE s.queue = h.name AND s.key = '' ORDER BY s.n DESC LIMIT 1) AS last ON true
+    WHERE h.limited AND t.count > 0
 )
-SELECT t.seq, t.attempt + 1, w.id, w.secret, w.queue, w.name, w.codec, w.input
+SELECT t.seq, t.attempt + 1, w.id, w.secret, w.queue, w.name, w.codec, w.input, t.rank, t.line
 FROM taken t JOIN {schema}.workflow w ON w.seq = t.seq
 ORDER BY t.rank, t.line
 
+-- name: fold
+-- Looks anew at partitions in which something changed: which may start a workflow, what their heads are,
+-- and when those that their limiter holds back are to be looked at again. lock_gate went before it.
+WITH moment AS MATERIALIZED (
+    SELECT {schema}.clock() AS now
+), woken AS (
+    DELETE FROM {schema}.wake WHERE ctid = ANY (ARRAY(
+        SELECT w.ctid FROM {schema}.wake w WHERE w.queue = %(queue)s ORDER BY w.rank, w.n LIMIT 1000))
+    RETURNING key, turn
+), rung AS (
+    DELETE FROM {schema}.alarm WHERE ctid = ANY (ARRAY(
+        SELECT a.ctid FROM {schema}.alarm a
+        WHERE a.queue = %(queue)s AND a.due <= (SELECT now FROM moment) ORDER BY a.due LIMIT 1000))
+    RETURNING key, turn
+), changed AS (
+    SELECT k.key, min(k.turn) AS turn
+    FROM (SELECT key, turn FROM woken UNION ALL SELECT key, turn FROM rung) AS k
+    GROUP BY k.key
+), state AS MATERIALIZED (
+    SELECT q.name AS queue, c.key, c.turn, head.name, head.version, head.rank,
+        coalesce(q.concurrency_per_partition, 1) > (
+            SELECT count(*) FROM {schema}.running r WHERE r.queue = q.name AND r.key = c.key) AS has_place,
+        CASE WHEN q.partition_limiter_limit IS NOT NULL THEN {schema}.opens_at(
+            q.name, c.key, q.partition_limiter_limit, q.partition_limiter_period) END AS opens_at,
+        m.now
+    FROM changed c CROSS JOIN moment m
+    JOIN {schema}.queue q ON q.name = %(queue)s
+    LEFT JOIN LATERAL (
+        SELECT r.name, r.version, r.rank FROM {schema}.ready r
+        WHERE r.queue = %(queue)s AND r.key = c.key ORDER BY r.rank, r.line LIMIT 1) AS head ON true
+), shut AS (
+    DELETE FROM {schema}.ticket t USING state s
+    WHERE t.queue = s.queue AND t.key = s.key
+      AND (s.name IS NULL OR NOT s.has_place OR s.opens_at > s.now)
+), opened AS (
+    INSERT INTO {schema}.ticket AS t (rank, turn, queue, name, version, key)
+    SELECT s.rank, s.turn, s.queue, s.name, s.version, s.key
+    FROM state s
+    WHERE s.name IS NOT NULL AND s.has_place AND (s.opens_at IS NULL OR s.opens_at <= s.now)
+    ON CONFLICT (queue, key) DO UPDATE
+    SET rank = excluded.rank, name = excluded.name, version = excluded.version
+    WHERE (t.rank, t.name, t.version) <> (excluded.rank, excluded.name, excluded.version)
+), delayed AS (
+    INSERT INTO {schema}.alarm (queue, due, turn, key)
+    SELECT s.queue, s.opens_at, s.turn, s.key FROM state s
+    WHERE s.name IS NOT NULL AND s.has_place AND s.opens_at > s.now
+    ON CONFLICT DO NOTHING
+)
+SELECT (SELECT count(*) FROM woken), (SELECT count(*) FROM rung)
+
+-- name: claim_partitioned
+-- Takes the heads of partitions, inside every limit; lock_gate and fold went before it. The most urgent
+-- head goes first, then the key served longest ago; a key's second head comes after the first heads of
+-- the others. A head that is locked, or that no worker here knows, closes its key.
+WITH held AS (
+    SELECT q.name, q.limiter_limit IS NOT NULL AS limited, q.partition_limiter_limit,
+        q.partition_limiter_period, coalesce(q.concurrency_per_partition, 1) AS per_partition,
+        {schema}.room(q, w.id, %(limit)s::bigint) AS places
+    FROM {schema}.queue q, {schema}.worker w
+    WHERE q.name = %(queue)s AND q.revision = %(revision)s::bigint
+      AND NOT q.paused AND q.partitioning_enabled
+      AND w.id = %(worker)s::bigint AND NOT w.draining AND w.lease_until > clock_timestamp()
+), candidate AS (
+    SELECT t.key, t.rank, t.turn
+    FROM unnest(%(names)s::text[]) AS known (name)
+    CROSS JOIN unnest(%(versions)s::text[]) AS v (version)
+    CROSS JOIN LATERAL (
+        SELECT t.key, t.rank, t.turn FROM {schema}.ticket t
+        WHERE t.queue = %(queue)s AND t.name = known.name AND t.version = v.version
+        ORDER BY t.rank, t.turn
+        LIMIT (SELECT places + 16 FROM held WHERE places > 0)
+    ) AS t
+    WHERE EXISTS (SELECT FROM held WHERE places > 0)
+    ORDER BY t.rank, t.turn
+    LIMIT (SELECT places + 16 FROM held)
+), head AS (
+    SELECT c.key, c.turn, r.place, r.rank, r.nth
+    FROM candidate c
+    CROSS JOIN held h
+    CROSS JOIN LATERAL (
+        SELECT least(
+            h.places,
+            h.per_partition - (
+                SELECT count(*) FROM {schema}.running r WHERE r.queue = h.name AND r.key = c.key),
+            CASE WHEN h.partition_limiter_limit IS NOT NULL THEN {schema}.tokens(
+                h.name, c.key, h.partition_limiter_limit, h.partition_limiter_period) END) AS places
+    ) AS key
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS place, r.rank, row_number() OVER line AS nth,
+            bool_and(r.name = ANY (%(names)s::text[]) AND r.version = ANY (%(versions)s::text[])) OVER line AS known
+        FROM (
+            SELECT r.ctid, r.rank, r.line, r.name, r.version FROM {schema}.ready r
+            WHERE r.queue = h.name AND r.key = c.key
+            ORDER BY r.rank, r.line
+            LIMIT greatest(key.places, 0)
+        ) AS r
+        WINDOW line AS (ORDER BY r.rank, r.line)
+    ) AS r
+    WHERE r.known
+    ORDER BY r.rank, r.nth, c.turn
+    LIMIT (SELECT places + 16 FROM held)
+), locked AS MATERIALIZED (
+    SELECT r.ctid AS place, h.key, h.nth, h.rank, h.turn
+    FROM head h JOIN {schema}.ready r ON r.ctid = h.place
+    FOR UPDATE OF r SKIP LOCKED
+), taken AS (
+    DELETE FROM {schema}.ready WHERE ctid = ANY (ARRAY(
+        SELECT u.place
+        FROM (SELECT l.*, row_number() OVER (PARTITION BY l.key ORDER BY l.nth) AS unbroken FROM locked l) AS u
+        WHERE u.nth = u.unbroken
+        ORDER BY u.rank, u.nth, u.turn
+        LIMIT (SELECT places FROM held)))
+    RETURNING seq, rank, line, attempt, recoveries, queue, key, deduplication_id
+), placed AS (
+    INSERT INTO {schema}.running (
+        seq, worker, rank, line, started_at, attempt, recoveries, queue, key, deduplication_id)
+    SELECT t.seq, %(worker)s::bigint, t.rank, t.line, {schema}.clock(), t.attempt + 1, t.recoveries, t.queue,
+        t.key, t.deduplication_id
+    FROM taken t
+), served AS (
+    SELECT t.key, count(*) AS count, min(t.rank) AS rank FROM taken t GROUP BY t.key
+), closed AS (
+    DELETE FROM {schema}.ticket t USING served s WHERE t.queue = %(queue)s AND t.key = s.key
+), again AS (
+    -- a key that may hold more places is looked at again; one place is looked at when it is free
+    INSERT INTO {schema}.wake (rank, turn, queue, key)
+    SELECT s.rank, {schema}.clock(), h.name, s.key FROM served s CROSS JOIN held h WHERE h.per_partition > 1
+), spent AS (
+    INSERT INTO {schema}.start (n, at, queue, key)
+    SELECT coalesce(last.n, 0) + s.count,
+        greatest({schema}.clock() + make_interval(secs => %(margin)s::float8), last.at), h.name, s.key
+    FROM held h
+    CROSS JOIN (
+        SELECT '' AS key, count(*) AS count FROM taken HAVING count(*) > 0
+        UNION ALL
+        SELECT key, count FROM served) AS s
+    LEFT JOIN LATERAL (
+        SELECT b.n, b.at FROM {schema}.start b
+        WHERE b.queue = h.name AND b.key = s.key ORDER BY b.n DESC LIMIT 1) AS last ON true
+    WHERE CASE WHEN s.key = '' THEN h.limited ELSE h.partition_limiter_limit IS NOT NULL END
+)
+SELECT t.seq, t.attempt + 1, w.id, w.secret, w.queue, w.name, w.codec, w.input, t.rank, t.line
+FROM taken t JOIN {schema}.workflow w ON w.seq = t.seq
+ORDER BY t.rank, t.line
+
+-- name: outlook
+-- When a queue may have something to start without anybody calling, in seconds from now.
+SELECT extract(epoch FROM least(
+    (SELECT p.due FROM {schema}.parked p WHERE p.queue = q.name ORDER BY p.due LIMIT 1),
+    (SELECT a.due FROM {schema}.alarm a WHERE a.queue = q.name ORDER BY a.due LIMIT 1),
+    CASE WHEN q.limiter_limit IS NOT NULL
+        THEN {schema}.opens_at(q.name, '', q.limiter_limit, q.limiter_period) END
+    ) - {schema}.clock())::float8,
+    EXISTS (SELECT FROM {schema}.wake w WHERE w.queue = q.name)
+FROM {schema}.queue q WHERE q.name = %(queue)s
+
+-- name: gather
+-- After partitioning was switched on or off: what was enqueued before counts as one partition, or joins
+-- the one line, so that nothing is left behind.
+WITH stray AS (
+    SELECT r.ctid FROM {schema}.queue q JOIN {schema}.ready r ON r.queue = q.name AND r.key IS NULL
+    WHERE q.name = %(queue)s AND q.partitioning_enabled
+    LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
+), keyed AS (
+    SELECT r.ctid FROM {schema}.queue q JOIN {schema}.ready r ON r.queue = q.name AND r.key IS NOT NULL
+    WHERE q.name = %(queue)s AND NOT q.partitioning_enabled
+    LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
+), moved AS (
+    UPDATE {schema}.ready SET key = CASE WHEN key IS NULL THEN '' END
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM stray UNION ALL SELECT ctid FROM keyed))
+    RETURNING queue, key
+), woken AS (
+    INSERT INTO {schema}.wake (rank, turn, queue, key)
+    SELECT 0, {schema}.clock(), m.queue, m.key FROM moved m WHERE m.key IS NOT NULL LIMIT 1
+)
+SELECT count(*) FROM moved
+
+-- name: trim_starts
+-- Starts that no window of the limiter reaches any more; the newest of them stays, to count from.
+DELETE FROM {schema}.start WHERE ctid = ANY (ARRAY(
+    SELECT s.ctid FROM {schema}.queue q JOIN {schema}.start s ON s.queue = q.name AND s.key = ''
+    WHERE q.name = %(queue)s AND s.n < (
+        SELECT b.n FROM {schema}.start b
+        WHERE b.queue = q.name AND b.key = '' AND b.at <= {schema}.clock() - q.limiter_period
+        ORDER BY b.at DESC, b.n DESC LIMIT 1)
+    ORDER BY s.n LIMIT 10000))
+
 -- name: hand_back
 -- Attempts that this worker gives up of its own will: back to their old place in the line, no recovery.
-WITH given AS (
-    SELECT * FROM unnest(%(seqs)s::bigint[], %(attempts)s::integer[]) AS g (seq, attempt)
-), back AS (
-    DELETE FROM {schema}.running r USING given g
-    WHERE r.seq = g.seq AND r.attempt = g.attempt
-    RETURNING r.seq, r.attempt, r.recoveries, r.rank, r.line
-), lined_up AS (
-    INSERT INTO {schema}.ready (queue, name, version, rank, line, seq, attempt, recoveries)
-    SELECT w.queue, w.name, w.version, b.rank, b.line, b.seq, b.attempt, b.recoveries
-    FROM back b JOIN {schema}.workflow w ON w.seq = b.seq
-    RETURNING queue
-)
-SELECT pg_notify({channel}, l.queue) FROM (SELECT DISTINCT queue FROM lined_up) l
+SELECT {schema}.line_up(%(seqs)s::bigint[], %(attempts)s::integer[], NULL)
 
 -- name: hand_back_unknown
 -- After a lost connection: what a claim took whose answer never came; the rest is what this worker runs.
 -- lock_worker went before it: a turn that the server still works on has ended, and is seen here.
-WITH lost AS MATERIALIZED (
-    SELECT r.seq FROM {schema}.running r
+SELECT {schema}.line_up(array_agg(lost.seq ORDER BY lost.seq), array_agg(lost.attempt ORDER BY lost.seq), NULL)
+FROM (
+    SELECT r.seq, r.attempt FROM {schema}.running r
     WHERE r.queue = ANY (%(queues)s::text[]) AND r.worker = %(worker)s::bigint
       AND NOT EXISTS (
         SELECT FROM unnest(%(seqs)s::bigint[], %(attempts)s::integer[]) AS known (seq, attempt)
         WHERE known.seq = r.seq AND known.attempt = r.attempt)
     ORDER BY r.seq
     FOR UPDATE
-), back AS (
-    DELETE FROM {schema}.running r USING lost l WHERE r.seq = l.seq
-    RETURNING r.seq, r.attempt, r.recoveries, r.rank, r.line
-), lined_up AS (
-    INSERT INTO {schema}.ready (queue, name, version, rank, line, seq, attempt, recoveries)
-    SELECT w.queue, w.name, w.version, b.rank, b.line, b.seq, b.attempt, b.recoveries
-    FROM back b JOIN {schema}.workflow w ON w.seq = b.seq
-    RETURNING queue
-)
-SELECT pg_notify({channel}, l.queue) FROM (SELECT DISTINCT queue FROM lined_up) l
+) AS lost
+HAVING count(*) > 0
+
+-- name: fenced_places
+-- Attempts of this worker whose workflows were cancelled: their code is to be told.
+SELECT r.seq, r.attempt FROM {schema}.running r WHERE r.worker = %(worker)s::bigint AND r.fenced
 
 -- name: announce
 -- Places came free and this worker does not take them: tell those who sleep.

@@ -8,7 +8,7 @@ WITH step AS (
 ), held AS MATERIALIZED (
     -- the place is locked, so that a recovery waits for this commit or this statement finds it gone
     SELECT r.seq, r.attempt FROM {schema}.running r
-    WHERE r.seq = ANY (%(seqs)s::bigint[])
+    WHERE r.seq = ANY (%(seqs)s::bigint[]) AND NOT r.fenced
     ORDER BY r.seq
     FOR KEY SHARE
 )

@@ -11,8 +11,8 @@ VALUES (
 RETURNING id
 
 -- name: poll
--- Renews the lease and looks at every queue of the worker at once, and for workers whose lease ran out.
--- alive = 0: this one's was ended.
+-- Renews the lease and looks at every queue of the worker at once, at those of its attempts that were
+-- cancelled, and for workers whose lease ran out. alive = 0: this one's was ended.
 WITH renewed AS (
     UPDATE {schema}.worker w
     SET lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8)
@@ -25,12 +25,30 @@ SELECT a.workers,
     EXISTS (
         SELECT FROM {schema}.worker d
         WHERE d.lease_until < clock_timestamp() AND d.id <> %(worker)s::bigint),
-    q.name, q.revision, q.concurrency_global, q.concurrency_per_worker,
-    EXISTS (
-        SELECT FROM unnest(%(names)s::text[]) AS known (name)
-        CROSS JOIN LATERAL (
-            SELECT FROM {schema}.ready r
-            WHERE r.queue = q.name AND r.name = known.name AND r.version = '' LIMIT 1) AS head)
+    EXISTS (SELECT FROM {schema}.running r WHERE r.worker = %(worker)s::bigint AND r.fenced),
+    q.name, q.revision,
+    CASE
+        WHEN q.paused THEN false
+        WHEN q.partitioning_enabled THEN
+            EXISTS (SELECT FROM {schema}.wake k WHERE k.queue = q.name)
+            OR EXISTS (SELECT FROM {schema}.ticket t WHERE t.queue = q.name)
+        ELSE EXISTS (
+            SELECT FROM unnest(%(names)s::text[]) AS known (name)
+            CROSS JOIN unnest(%(versions)s::text[]) AS v (version)
+            CROSS JOIN LATERAL (
+                SELECT FROM {schema}.ready r
+                WHERE r.queue = q.name AND r.name = known.name AND r.version = v.version AND r.key IS NULL
+                LIMIT 1) AS head)
+    END,
+    CASE
+        WHEN q.partitioning_enabled
+        THEN EXISTS (SELECT FROM {schema}.ready r WHERE r.queue = q.name AND r.key IS NULL)
+        ELSE EXISTS (SELECT FROM {schema}.ready r WHERE r.queue = q.name AND r.key IS NOT NULL)
+    END,
+    extract(epoch FROM least(
+        (SELECT p.due FROM {schema}.parked p WHERE p.queue = q.name ORDER BY p.due LIMIT 1),
+        (SELECT l.due FROM {schema}.alarm l WHERE l.queue = q.name ORDER BY l.due LIMIT 1)
+    ) - {schema}.clock())::float8
 FROM alive a LEFT JOIN {schema}.queue q ON q.name = ANY (%(queues)s::text[])
 
 -- name: update_worker
@@ -59,41 +77,43 @@ UPDATE {schema}.worker SET ended_at = clock_timestamp() WHERE id = %(worker)s::b
 -- name: give_back
 -- What the ended workers ran goes back to its old place in the line, or is given up.
 WITH fallen AS MATERIALIZED (
-    SELECT r.seq, w.draining, w.names, w.max_recoveries
+    SELECT r.seq, r.attempt, r.fenced, r.queue, r.key, r.deduplication_id, r.started_at, CASE
+            WHEN w.draining THEN r.recoveries
+            -- a step recorded by the fallen attempt is progress: the count begins anew
+            WHEN EXISTS (SELECT FROM {schema}.step s WHERE s.seq = r.seq AND s.attempt = r.attempt) THEN 0
+            ELSE r.recoveries + 1
+        END AS recoveries,
+        w.max_recoveries[array_position(w.names, f.name)] AS max_recoveries
     FROM {schema}.worker w
     JOIN {schema}.running r ON r.queue = ANY (w.queues) AND r.worker = w.id
+    LEFT JOIN {schema}.workflow f ON f.seq = r.seq
     WHERE w.ended_at IS NOT NULL
     ORDER BY r.seq
     FOR UPDATE OF r
-), back AS (
-    DELETE FROM {schema}.running r USING fallen f WHERE r.seq = f.seq
-    RETURNING r.seq, r.attempt, r.recoveries, r.rank, r.line, f.draining, f.names, f.max_recoveries
-), judged AS (
-    SELECT b.seq, b.attempt, b.rank, b.line, w.queue, w.name, w.version,
-        CASE
-            WHEN b.draining THEN b.recoveries
-            -- a step recorded by the fallen attempt is progress: the count begins anew
-            WHEN EXISTS (SELECT FROM {schema}.step s WHERE s.seq = b.seq AND s.attempt = b.attempt) THEN 0
-            ELSE b.recoveries + 1
-        END AS recoveries,
-        b.max_recoveries[array_position(b.names, w.name)] AS max_recoveries
-    FROM back b JOIN {schema}.workflow w ON w.seq = b.seq
-), lined_up AS (
-    INSERT INTO {schema}.ready (queue, name, version, rank, line, seq, attempt, recoveries)
-    SELECT j.queue, j.name, j.version, j.rank, j.line, j.seq, j.attempt, j.recoveries
-    FROM judged j
-    WHERE j.max_recoveries IS NULL OR j.recoveries <= j.max_recoveries
-    RETURNING queue
 ), given_up AS (
+    DELETE FROM {schema}.running r USING fallen f
+    WHERE r.seq = f.seq AND NOT f.fenced AND f.recoveries > f.max_recoveries
+    RETURNING r.seq, r.attempt, r.queue, r.key, r.deduplication_id, r.started_at
+), freed AS (
+    DELETE FROM {schema}.deduplication d USING given_up g
+    WHERE g.deduplication_id IS NOT NULL AND d.queue = g.queue AND d.id = g.deduplication_id AND d.seq = g.seq
+), woken AS (
+    INSERT INTO {schema}.wake (rank, turn, queue, key)
+    SELECT -4611686018427387904, g.started_at, g.queue, g.key FROM given_up g WHERE g.key IS NOT NULL
+), ended AS (
     INSERT INTO {schema}.result (seq, status, attempt, completed_at)
-    SELECT j.seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', j.attempt, {schema}.clock()
-    FROM judged j
-    WHERE j.recoveries > j.max_recoveries
+    SELECT g.seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', g.attempt, {schema}.clock() FROM given_up g
     RETURNING seq
 ), called AS (
-    SELECT pg_notify({channel}, j.queue) FROM (SELECT DISTINCT queue FROM judged) j
+    SELECT pg_notify({channel}, g.queue) FROM (SELECT DISTINCT queue FROM given_up) g
 )
-SELECT (SELECT count(*) FROM lined_up), (SELECT count(*) FROM given_up), (SELECT count(*) FROM called)
+SELECT
+    coalesce({schema}.line_up(
+        array_agg(f.seq ORDER BY f.seq), array_agg(f.attempt ORDER BY f.seq), array_agg(f.recoveries ORDER BY f.seq)
+    ), 0),
+    (SELECT count(*) FROM ended), (SELECT count(*) FROM called)
+FROM fallen f
+WHERE f.fenced OR f.max_recoveries IS NULL OR f.recoveries <= f.max_recoveries
 
 -- name: forget_sleepers
 DELETE FROM {schema}.sleeper s USING {schema}.worker w WHERE w.ended_at IS NOT NULL AND s.listener = w.id

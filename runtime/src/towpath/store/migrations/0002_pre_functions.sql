@@ -1,0 +1,596 @@
+-- The functions of the schema: what several statements share, and what any SQL client may call.
+--
+-- Each sets its own search_path, so that a caller's cannot turn its names to other tables.
+
+CREATE FUNCTION {schema}.fresh_rank(rank bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS 'SELECT CASE WHEN rank < -2147483648 THEN rank + 4294967296 ELSE rank END';
+COMMENT ON FUNCTION {schema}.fresh_rank(bigint) IS
+    'The rank without the precedence of what has begun in its partition: minus the priority.';
+
+CREATE FUNCTION {schema}.id_of(w {schema}.workflow) RETURNS text
+LANGUAGE sql STABLE
+AS $$
+SELECT coalesce(w.id, 'wf-' || w.seq || '-' || lpad(to_hex(w.secret), 16, '0'))
+$$;
+COMMENT ON FUNCTION {schema}.id_of({schema}.workflow) IS 'The id as its users know it, chosen or generated.';
+
+CREATE FUNCTION {schema}.tokens(of_queue text, of_key text, at_most integer, period interval) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+DECLARE
+    made bigint;
+    outside bigint;
+BEGIN
+    SELECT s.n INTO made FROM start s WHERE s.queue = of_queue AND s.key = of_key ORDER BY s.n DESC LIMIT 1;
+    IF made IS NULL THEN
+        RETURN at_most;
+    END IF;
+    SELECT s.n INTO outside FROM start s
+    WHERE s.queue = of_queue AND s.key = of_key AND s.at <= clock() - period
+    ORDER BY s.at DESC, s.n DESC LIMIT 1;
+    RETURN greatest(at_most - (made - coalesce(outside, 0)), 0);
+END
+$$;
+COMMENT ON FUNCTION {schema}.tokens(text, text, integer, interval) IS
+    'How many starts a limiter allows now: two index probes, whatever the limit. Starts that were trimmed count as made at the oldest known.';
+
+CREATE FUNCTION {schema}.opens_at(of_queue text, of_key text, at_most integer, period interval)
+RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+DECLARE
+    made bigint;
+    blocking timestamptz;
+BEGIN
+    SELECT s.n INTO made FROM start s WHERE s.queue = of_queue AND s.key = of_key ORDER BY s.n DESC LIMIT 1;
+    SELECT s.at INTO blocking FROM start s
+    WHERE s.queue = of_queue AND s.key = of_key AND s.n > made - at_most
+    ORDER BY s.n LIMIT 1;
+    RETURN CASE WHEN made < at_most THEN NULL ELSE blocking + period END;
+END
+$$;
+COMMENT ON FUNCTION {schema}.opens_at(text, text, integer, interval) IS
+    'When the start before the last `at_most` leaves the window; null where fewer were ever made.';
+
+CREATE FUNCTION {schema}.room(q {schema}.queue, for_worker bigint, asked bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+DECLARE
+    places bigint := asked;
+BEGIN
+    IF q.concurrency_global IS NOT NULL THEN
+        places := least(places, q.concurrency_global
+            - (SELECT count(*) FROM running r WHERE r.queue = q.name));
+    END IF;
+    IF q.concurrency_per_worker IS NOT NULL THEN
+        places := least(places, q.concurrency_per_worker
+            - (SELECT count(*) FROM running r WHERE r.queue = q.name AND r.worker = for_worker));
+    END IF;
+    IF q.limiter_limit IS NOT NULL THEN
+        places := least(places, tokens(q.name, '', q.limiter_limit, q.limiter_period));
+    END IF;
+    RETURN greatest(places, 0);
+END
+$$;
+COMMENT ON FUNCTION {schema}.room({schema}.queue, bigint, bigint) IS
+    'How many workflows a worker may take from a queue now. The caller holds the gate where the limit is shared.';
+
+CREATE FUNCTION {schema}.line_up(given bigint[], attempts integer[], recoveries integer[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    returned bigint;
+    called text[];
+BEGIN
+    WITH back AS (
+        DELETE FROM running r USING unnest(given, attempts, recoveries) AS g (seq, attempt, recoveries)
+        WHERE r.seq = g.seq AND r.attempt = g.attempt
+        RETURNING r.seq, r.attempt, coalesce(g.recoveries, r.recoveries) AS recoveries, r.rank, r.line,
+            r.fenced, r.resumed_line, r.queue, r.key, r.deduplication_id, r.started_at
+    ), lined_up AS (
+        INSERT INTO ready (seq, rank, line, attempt, recoveries, queue, name, version, key, deduplication_id)
+        SELECT b.seq,
+            CASE
+                WHEN b.fenced THEN fresh_rank(b.rank)
+                WHEN b.key IS NOT NULL THEN fresh_rank(b.rank) - 4294967296
+                ELSE b.rank
+            END,
+            CASE WHEN b.fenced THEN b.resumed_line ELSE b.line END,
+            b.attempt,
+            CASE WHEN b.fenced THEN 0 ELSE b.recoveries END,
+            b.queue, w.name, w.version, b.key, b.deduplication_id
+        FROM back b JOIN workflow w ON w.seq = b.seq
+        WHERE NOT b.fenced OR b.resumed_line IS NOT NULL
+    ), woken AS (
+        INSERT INTO wake (rank, turn, queue, key)
+        SELECT -4611686018427387904, b.started_at, b.queue, b.key FROM back b WHERE b.key IS NOT NULL
+    )
+    SELECT count(*) FILTER (WHERE NOT b.fenced), array_agg(DISTINCT b.queue)
+    INTO returned, called FROM back b;
+    PERFORM pg_notify({channel}, c.queue) FROM unnest(called) AS c (queue);
+    RETURN returned;
+END
+$$;
+COMMENT ON FUNCTION {schema}.line_up(bigint[], integer[], integer[]) IS
+    'Takes attempts from their places. They return to their place in the line, in a partition before what has not begun; fenced ones only if they were resumed, at their new place. Null recoveries: as they were.';
+
+CREATE FUNCTION {schema}.waiting(of_queue text) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+SELECT least(
+    (SELECT count(*) FROM (SELECT FROM ready r WHERE r.queue = of_queue AND r.key IS NULL LIMIT 10001) AS plain)
+    + (SELECT count(*) FROM (SELECT FROM ready r WHERE r.queue = of_queue AND r.key IS NOT NULL LIMIT 10001) AS keyed),
+    10001)
+$$;
+COMMENT ON FUNCTION {schema}.waiting(text) IS 'ENQUEUED workflows of a queue, counted to 10,001.';
+
+CREATE FUNCTION {schema}.oldest_waiting(of_queue text) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+WITH RECURSIVE head AS (
+    (SELECT r.name, r.version, r.seq FROM ready r
+     WHERE r.queue = of_queue AND r.key IS NULL
+     ORDER BY r.name, r.version, r.rank, r.line LIMIT 1)
+    UNION ALL
+    SELECT following.name, following.version, following.seq
+    FROM head CROSS JOIN LATERAL (
+        SELECT r.name, r.version, r.seq FROM ready r
+        WHERE r.queue = of_queue AND r.key IS NULL AND (r.name, r.version) > (head.name, head.version)
+        ORDER BY r.name, r.version, r.rank, r.line LIMIT 1) AS following
+), partition AS (
+    (SELECT r.key, r.seq FROM ready r
+     WHERE r.queue = of_queue AND r.key IS NOT NULL ORDER BY r.key, r.rank, r.line LIMIT 1)
+    UNION ALL
+    SELECT following.key, following.seq
+    FROM partition CROSS JOIN LATERAL (
+        SELECT r.key, r.seq FROM ready r
+        WHERE r.queue = of_queue AND r.key > partition.key
+        ORDER BY r.key, r.rank, r.line LIMIT 1) AS following
+)
+SELECT min(h.seq) FROM (
+    SELECT seq FROM (SELECT seq FROM head LIMIT 100) AS line
+    UNION ALL
+    SELECT seq FROM (SELECT seq FROM partition LIMIT 100) AS keyed) AS h
+$$;
+COMMENT ON FUNCTION {schema}.oldest_waiting(text) IS
+    'The seq of the oldest at the heads of the first 100 names'' lines and the first 100 partitions, so that the backlog''s size costs nothing.';
+
+CREATE FUNCTION {schema}.nearest_queues(asked text) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+SELECT coalesce(array_agg(near.name ORDER BY near.likeness DESC, near.name), ARRAY[]::text[])
+FROM (
+    SELECT q.name, 2.0 * sum((strpos(lower(asked), lower(substr(q.name, i, 2))) > 0)::integer)
+        / greatest(char_length(q.name) + char_length(asked) - 2, 1) AS likeness
+    FROM queue q CROSS JOIN LATERAL generate_series(1, greatest(char_length(q.name) - 1, 1)) AS i
+    WHERE q.name <> '_towpath'
+    GROUP BY q.name
+    ORDER BY likeness DESC, q.name
+    LIMIT 3
+) AS near
+WHERE near.likeness >= 0.5
+$$;
+COMMENT ON FUNCTION {schema}.nearest_queues(text) IS
+    'Up to three names that share most pairs of letters with the one asked for (Dice''s coefficient).';
+
+CREATE FUNCTION {schema}.status_of(target bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+SELECT coalesce(
+    (SELECT r.status FROM result r WHERE r.seq = target),
+    (SELECT 'DELAYED' FROM parked p WHERE p.seq = target),
+    (SELECT 'PENDING' FROM running p WHERE p.seq = target AND NOT p.fenced),
+    (SELECT 'ENQUEUED' FROM workflow w WHERE w.seq = target))
+$$;
+COMMENT ON FUNCTION {schema}.status_of(bigint) IS 'The status of a workflow by its seq; null where there is none.';
+
+CREATE FUNCTION {schema}.withdraw(target bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    status text;
+    of_queue text;
+    of_key text;
+    held_id text;
+    last_attempt integer;
+BEGIN
+    -- the row moves on while this looks: it is looked for where it goes, and again from the start
+    FOR round IN 1..1000 LOOP
+        status := 'DELAYED';
+        DELETE FROM parked p WHERE p.seq = target
+        RETURNING p.queue, p.key, p.deduplication_id, 0 INTO of_queue, of_key, held_id, last_attempt;
+        EXIT WHEN FOUND;
+        status := 'ENQUEUED';
+        DELETE FROM ready r WHERE r.seq = target
+        RETURNING r.queue, r.key, r.deduplication_id, r.attempt INTO of_queue, of_key, held_id, last_attempt;
+        EXIT WHEN FOUND;
+        UPDATE running r SET resumed_line = NULL WHERE r.seq = target AND r.fenced AND r.resumed_line IS NOT NULL
+        RETURNING r.queue, NULL, NULL, r.attempt INTO of_queue, of_key, held_id, last_attempt;
+        EXIT WHEN FOUND;
+        status := 'PENDING';
+        UPDATE running r SET fenced = true WHERE r.seq = target AND NOT r.fenced
+        RETURNING r.queue, NULL, r.deduplication_id, r.attempt INTO of_queue, of_key, held_id, last_attempt;
+        EXIT WHEN FOUND;
+        status := NULL;
+        IF EXISTS (SELECT FROM result r WHERE r.seq = target)
+            OR NOT EXISTS (SELECT FROM workflow w WHERE w.seq = target) THEN
+            RETURN NULL;
+        END IF;
+    END LOOP;
+    IF status IS NULL THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO result (seq, status, attempt, completed_at) VALUES (target, 'CANCELLED', last_attempt, clock());
+    IF held_id IS NOT NULL THEN
+        DELETE FROM deduplication d WHERE d.queue = of_queue AND d.id = held_id AND d.seq = target;
+    END IF;
+    IF of_key IS NOT NULL THEN
+        INSERT INTO wake (rank, turn, queue, key) VALUES (-4611686018427387904, clock(), of_queue, of_key);
+        PERFORM pg_notify({channel}, of_queue);
+    END IF;
+    IF status = 'PENDING' THEN
+        PERFORM pg_notify({channel}, of_queue || ',cancelled');
+    END IF;
+    RETURN status;
+END
+$$;
+COMMENT ON FUNCTION {schema}.withdraw(bigint) IS
+    'Cancels a workflow that has not ended, and returns the status that it had; null where it has ended. Running code keeps its place until it ends, and can write nothing.';
+
+CREATE FUNCTION {schema}.cancel(targets bigint[]) RETURNS TABLE (target bigint, was text)
+LANGUAGE sql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+SELECT t.seq, withdraw(t.seq) FROM (SELECT DISTINCT g.seq FROM unnest(targets) AS g (seq) ORDER BY g.seq) AS t
+$$;
+COMMENT ON FUNCTION {schema}.cancel(bigint[]) IS 'Cancels workflows in the order of their seq, so that no two calls deadlock.';
+
+CREATE FUNCTION {schema}.resume(target bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    last_attempt integer;
+    place bigint;
+    w workflow%ROWTYPE;
+BEGIN
+    SELECT * INTO w FROM workflow WHERE seq = target FOR KEY SHARE;
+    DELETE FROM result r
+    WHERE r.seq = target AND r.status IN ('CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
+    RETURNING r.attempt INTO last_attempt;
+    IF NOT FOUND THEN
+        RETURN status_of(target);
+    END IF;
+    place := nextval('workflow_seq');
+    UPDATE running r SET resumed_line = place WHERE r.seq = target;
+    IF NOT FOUND THEN
+        INSERT INTO ready (seq, rank, line, attempt, queue, name, version, key)
+        VALUES (target, -coalesce(w.priority, 0), place, last_attempt, w.queue, w.name, w.version, w.key);
+        IF w.key IS NOT NULL THEN
+            INSERT INTO wake (rank, turn, queue, key) VALUES (-coalesce(w.priority, 0), clock(), w.queue, w.key);
+        END IF;
+        PERFORM pg_notify({channel}, w.queue);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION {schema}.resume(bigint) IS
+    'Puts a cancelled or dead-lettered workflow at the end of its queue''s line and returns null; any other is left as it is, and its status is returned.';
+
+CREATE FUNCTION {schema}.forget(target bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM withdraw(target);
+    UPDATE running r SET resumed_line = NULL WHERE r.seq = target AND r.resumed_line IS NOT NULL;
+    DELETE FROM step s WHERE s.seq = target;
+    DELETE FROM result r WHERE r.seq = target;
+    DELETE FROM workflow w WHERE w.seq = target;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION {schema}.forget(bigint) IS
+    'Deletes a workflow with all that it recorded; code that still runs keeps its place until it ends.';
+
+CREATE FUNCTION {schema}.set_priority(target bigint, new_rank bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    of_queue text;
+    of_key text;
+    status text;
+BEGIN
+    -- the row moves on while this looks: it is looked for where it goes, and again from the start
+    FOR round IN 1..1000 LOOP
+        UPDATE parked p SET rank = new_rank WHERE p.seq = target;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+        UPDATE ready r
+        SET rank = CASE WHEN r.rank < -2147483648 THEN new_rank - 4294967296 ELSE new_rank END
+        WHERE r.seq = target RETURNING r.queue, r.key INTO of_queue, of_key;
+        IF FOUND THEN
+            IF of_key IS NOT NULL THEN
+                INSERT INTO wake (rank, turn, queue, key)
+                VALUES (-4611686018427387904, clock(), of_queue, of_key);
+            END IF;
+            RETURN NULL;
+        END IF;
+        UPDATE running r SET rank = new_rank WHERE r.seq = target AND r.resumed_line IS NOT NULL;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+        status := status_of(target);
+        IF status IS NULL OR status NOT IN ('DELAYED', 'ENQUEUED') THEN
+            RETURN coalesce(status, 'gone');
+        END IF;
+    END LOOP;
+    RETURN status;
+END
+$$;
+COMMENT ON FUNCTION {schema}.set_priority(bigint, bigint) IS
+    'Moves a workflow that waits to another rank and returns null; else its status.';
+
+CREATE FUNCTION {schema}.refusal(
+    q {schema}.queue, priority bigint, key text, deduplication_id text, delay float8, due timestamptz
+) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+SELECT CASE
+    WHEN priority NOT BETWEEN 1 AND 2147483647
+        THEN ARRAY['priority', priority::text, 'an int from 1 to 2147483647']
+    WHEN priority IS NOT NULL AND NOT q.priority_enabled
+        THEN ARRAY['priority', priority::text, 'none on a queue without priority (priority_enabled=True)']
+    WHEN key IS NULL AND q.partitioning_enabled
+        THEN ARRAY['queue_partition_key', NULL, 'a str of 1 to 255 characters on a partitioned queue']
+    WHEN key IS NOT NULL AND NOT q.partitioning_enabled
+        THEN ARRAY['queue_partition_key', left(key, 40), 'none on a queue without partitioning (partition_queue=True)']
+    WHEN char_length(key) NOT BETWEEN 1 AND 255
+        THEN ARRAY['queue_partition_key', left(key, 40), 'a str of 1 to 255 characters']
+    WHEN char_length(deduplication_id) NOT BETWEEN 1 AND 255
+        THEN ARRAY['deduplication_id', left(deduplication_id, 40), 'a str of 1 to 255 characters']
+    WHEN NOT delay BETWEEN 0 AND 3155760000
+        THEN ARRAY['delay_seconds', delay::text, 'a number of seconds from 0 to 3155760000 (100 years)']
+    WHEN delay IS NOT NULL AND due IS NOT NULL
+        THEN ARRAY['start_at', due::text, 'none beside delay_seconds']
+    WHEN NOT isfinite(due)
+        THEN ARRAY['start_at', due::text, 'a date']
+END
+$$;
+COMMENT ON FUNCTION {schema}.refusal({schema}.queue, bigint, text, text, float8, timestamptz) IS
+    'Why a queue refuses the options of an enqueue: the field, its value, what is allowed; null where it does not.';
+
+CREATE FUNCTION {schema}.enqueue_items(
+    new_queue text, new_name text, new_codec text, new_version text,
+    inputs text[], secrets bigint[], ids text[], priorities bigint[], keys text[], deduplication_ids text[],
+    delays float8[], dues timestamptz[], refuse_duplicates boolean[],
+    parent_seq bigint, parent_attempt integer, parent_position text, parent_many boolean,
+    always_notify boolean
+) RETURNS TABLE (item integer, outcome text, found bigint, workflow_id text, detail text[])
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    q queue%ROWTYPE;
+    seqs bigint[];
+    losers bigint[] := ARRAY[]::bigint[];
+    holders bigint[] := ARRAY[]::bigint[];
+    lined_count bigint;
+    delayed_count bigint := 0;
+BEGIN
+    SELECT * INTO q FROM queue WHERE name = new_queue;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT 1, 'unknown queue', NULL::bigint, NULL::text, nearest_queues(new_queue);
+        RETURN;
+    END IF;
+    IF q.closed THEN
+        RETURN QUERY SELECT 1, 'closed', NULL::bigint, NULL::text, NULL::text[];
+        RETURN;
+    END IF;
+    RETURN QUERY
+        SELECT n.item::integer, 'refused', NULL::bigint, NULL::text, n.why
+        FROM (
+            SELECT i.item, refusal(q, i.priority, i.key, i.deduplication_id, i.delay, i.due) AS why
+            FROM unnest(inputs, priorities, keys, deduplication_ids, delays, dues)
+                WITH ORDINALITY AS i (input, priority, key, deduplication_id, delay, due, item)
+            WHERE q.partitioning_enabled OR i.priority IS NOT NULL OR i.key IS NOT NULL
+                OR i.deduplication_id IS NOT NULL OR i.delay IS NOT NULL OR i.due IS NOT NULL
+        ) AS n
+        WHERE n.why IS NOT NULL
+        LIMIT 1;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    IF parent_seq IS NOT NULL THEN
+        PERFORM FROM running r
+        WHERE r.seq = parent_seq AND r.attempt = parent_attempt AND NOT r.fenced FOR KEY SHARE;
+        IF NOT FOUND OR EXISTS (
+            SELECT FROM step s WHERE s.seq = parent_seq AND s.position = parent_position) THEN
+            RETURN QUERY SELECT 1, 'stale', NULL::bigint, NULL::text, NULL::text[];
+            RETURN;
+        END IF;
+    END IF;
+
+    seqs := ARRAY(SELECT nextval('workflow_seq') FROM generate_series(1, cardinality(inputs)));
+    -- in the order of ids, so that two calls that name the same ids cannot wait for each other
+    INSERT INTO workflow (seq, secret, created_at, parent, priority, id, queue, name, version, key,
+        deduplication_id, codec, input)
+    OVERRIDING SYSTEM VALUE
+    SELECT n.seq, n.secret, clock(), parent_seq, n.priority, n.id, q.name, new_name, new_version, n.key,
+        n.deduplication_id, new_codec, n.input
+    FROM unnest(seqs, secrets, ids, priorities, keys, deduplication_ids, inputs)
+        AS n (seq, secret, id, priority, key, deduplication_id, input)
+    ORDER BY n.id
+    ON CONFLICT (id) WHERE id IS NOT NULL DO NOTHING;
+    IF ids IS NOT NULL THEN
+        RETURN QUERY
+            SELECT n.item::integer, 'id conflict', w.seq, w.id, ARRAY[w.name, w.queue]
+            FROM unnest(ids) WITH ORDINALITY AS n (id, item) JOIN workflow w ON w.id = n.id
+            WHERE (w.name, w.queue) <> (new_name, q.name)
+            LIMIT 1;
+        IF FOUND THEN
+            DELETE FROM workflow w WHERE w.seq = ANY (seqs);
+            RETURN;
+        END IF;
+    END IF;
+
+    IF deduplication_ids IS NOT NULL THEN
+        WITH asked AS (
+            SELECT DISTINCT ON (w.deduplication_id) w.deduplication_id AS id, w.seq FROM workflow w
+            WHERE w.seq = ANY (seqs) AND w.deduplication_id IS NOT NULL
+            ORDER BY w.deduplication_id, w.seq
+        ), held AS (
+            INSERT INTO deduplication AS d (queue, id, seq)
+            SELECT q.name, a.id, a.seq FROM asked a ORDER BY a.id
+            -- the update waits for a holder that ends at this moment, and returns the one that stays
+            ON CONFLICT (queue, id) DO UPDATE SET seq = d.seq
+            RETURNING d.id, d.seq
+        )
+        SELECT coalesce(array_agg(w.seq ORDER BY w.seq), losers), coalesce(array_agg(h.seq ORDER BY w.seq), holders)
+        INTO losers, holders
+        FROM workflow w JOIN held h ON h.id = w.deduplication_id AND h.seq <> w.seq
+        WHERE w.seq = ANY (seqs);
+        DELETE FROM workflow w WHERE w.seq = ANY (losers);
+        RETURN QUERY
+            SELECT n.item::integer, 'deduplicated', w.seq, id_of(w), ARRAY[n.deduplication_id]
+            FROM unnest(seqs, deduplication_ids, refuse_duplicates)
+                WITH ORDINALITY AS n (seq, deduplication_id, refuses, item)
+            JOIN unnest(losers, holders) AS l (seq, holder) ON l.seq = n.seq
+            LEFT JOIN workflow w ON w.seq = l.holder
+            WHERE n.refuses
+            LIMIT 1;
+        IF FOUND THEN
+            DELETE FROM deduplication d WHERE d.queue = q.name AND d.seq = ANY (seqs);
+            DELETE FROM workflow w WHERE w.seq = ANY (seqs);
+            RETURN;
+        END IF;
+    END IF;
+
+    IF delays IS NOT NULL OR dues IS NOT NULL THEN
+        INSERT INTO parked (seq, rank, due, queue, key, deduplication_id)
+        SELECT w.seq, -coalesce(w.priority, 0), n.due, w.queue, w.key, w.deduplication_id
+        FROM (
+            SELECT p.seq, coalesce(p.due, clock() + make_interval(secs => p.delay)) AS due
+            FROM unnest(seqs, delays, dues) AS p (seq, delay, due)
+        ) AS n JOIN workflow w ON w.seq = n.seq
+        WHERE n.due > clock();
+        GET DIAGNOSTICS delayed_count = ROW_COUNT;
+    END IF;
+    INSERT INTO ready (seq, rank, line, queue, name, version, key, deduplication_id)
+    SELECT w.seq, -coalesce(w.priority, 0), w.seq, w.queue, w.name, w.version, w.key, w.deduplication_id
+    FROM workflow w
+    WHERE w.seq = ANY (seqs) AND (delayed_count = 0 OR NOT EXISTS (SELECT FROM parked p WHERE p.seq = w.seq));
+    GET DIAGNOSTICS lined_count = ROW_COUNT;
+    IF q.partitioning_enabled AND lined_count > 0 THEN
+        INSERT INTO wake (rank, turn, queue, key)
+        SELECT k.rank, clock(), q.name, k.key
+        FROM (SELECT r.key, min(r.rank) AS rank, min(r.seq) AS seq FROM ready r WHERE r.seq = ANY (seqs) GROUP BY r.key) AS k
+        ORDER BY k.seq;
+    END IF;
+    IF always_notify OR EXISTS (SELECT FROM sleeper s WHERE s.queue = q.name) THEN
+        PERFORM pg_notify({channel}, q.name) WHERE lined_count > 0;
+        PERFORM pg_notify({channel}, q.name || ',due') WHERE delayed_count > 0;
+    END IF;
+    IF parent_seq IS NOT NULL THEN
+        WITH child AS (
+            SELECT n.item, coalesce(id_of(mine), id_of(other)) AS id, coalesce(mine.seq, other.seq) AS seq,
+                mine.seq IS NOT NULL AS created
+            FROM unnest(seqs, ids) WITH ORDINALITY AS n (seq, id, item)
+            LEFT JOIN workflow mine ON mine.seq = n.seq
+            LEFT JOIN unnest(losers, holders) AS l (seq, holder) ON l.seq = n.seq
+            LEFT JOIN workflow other ON mine.seq IS NULL
+                AND (other.seq = l.holder OR (l.seq IS NULL AND other.id = n.id))
+        )
+        INSERT INTO step (seq, position, attempt, name, output, child, started_at, completed_at)
+        SELECT parent_seq, parent_position, parent_attempt, new_name,
+            CASE
+                WHEN parent_many THEN json_agg(json_build_array(c.id, c.created) ORDER BY c.item)::text
+                ELSE min(to_json(c.id)::text)
+            END,
+            CASE WHEN NOT parent_many THEN min(c.seq) END, clock(), clock()
+        FROM child c;
+    END IF;
+    RETURN QUERY
+        SELECT n.item::integer,
+            CASE WHEN mine.seq IS NOT NULL THEN 'created' WHEN l.seq IS NOT NULL THEN 'deduplicated' ELSE 'exists' END,
+            coalesce(mine.seq, holder.seq, same.seq),
+            CASE WHEN mine.seq IS NULL THEN coalesce(id_of(holder), same.id) END,
+            NULL::text[]
+        FROM unnest(seqs, ids) WITH ORDINALITY AS n (seq, id, item)
+        LEFT JOIN workflow mine ON mine.seq = n.seq
+        LEFT JOIN unnest(losers, holders) AS l (seq, holder) ON l.seq = n.seq
+        LEFT JOIN workflow holder ON holder.seq = l.holder
+        LEFT JOIN workflow same ON mine.seq IS NULL AND l.seq IS NULL AND same.id = n.id
+        ORDER BY n.item;
+END
+$$;
+COMMENT ON FUNCTION {schema}.enqueue_items IS
+    'Enqueues workflows of one name, all or none; a row says of each whether it was created, or which one it is the same as. Where one is refused, there is one row that says why, and nothing is written.';
+
+CREATE FUNCTION {schema}.enqueue(
+    queue text, workflow text, args jsonb DEFAULT '[]', kwargs jsonb DEFAULT jsonb_build_object(),
+    workflow_id text DEFAULT NULL, priority bigint DEFAULT NULL, deduplication_id text DEFAULT NULL,
+    on_duplicate text DEFAULT 'raise', queue_partition_key text DEFAULT NULL,
+    delay_seconds float8 DEFAULT NULL, start_at timestamptz DEFAULT NULL, app_version text DEFAULT ''
+) RETURNS text
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+DECLARE
+    done record;
+    secret bigint := ('x' || right(replace(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint;
+BEGIN
+    IF jsonb_typeof(args) IS DISTINCT FROM 'array' OR jsonb_typeof(kwargs) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = 'TP003', MESSAGE = 'args must be a JSON array and kwargs a JSON object.';
+    END IF;
+    IF on_duplicate IS NULL OR on_duplicate NOT IN ('raise', 'return') THEN
+        RAISE EXCEPTION USING ERRCODE = 'TP003', MESSAGE = format(
+            'queue ''%s'': on_duplicate is ''%s''; allowed is ''raise'' or ''return''.', queue, on_duplicate);
+    END IF;
+    IF char_length(workflow_id) NOT BETWEEN 1 AND 255 OR workflow_id ~ '^wf-[0-9]+-' THEN
+        RAISE EXCEPTION USING ERRCODE = 'TP003', MESSAGE = format(
+            '''%s'' cannot be a workflow id: it has 1 to 255 characters and does not begin with wf-<number>-.',
+            left(workflow_id, 40));
+    END IF;
+    SELECT * INTO done FROM enqueue_items(
+        queue, workflow, 'json', coalesce(app_version, ''),
+        ARRAY[json_build_object('args', args, 'kwargs', kwargs)::text], ARRAY[secret], ARRAY[workflow_id],
+        ARRAY[priority], ARRAY[queue_partition_key], ARRAY[deduplication_id], ARRAY[delay_seconds],
+        ARRAY[start_at], ARRAY[on_duplicate = 'raise'], NULL, NULL, NULL, false, true);
+    CASE done.outcome
+        WHEN 'created' THEN
+            RETURN coalesce(workflow_id, 'wf-' || done.found || '-' || lpad(to_hex(secret), 16, '0'));
+        WHEN 'exists' THEN
+            RETURN done.workflow_id;
+        WHEN 'unknown queue' THEN
+            RAISE EXCEPTION USING ERRCODE = 'TP001',
+                MESSAGE = format('queue ''%s'' was not found.', queue),
+                HINT = CASE WHEN cardinality(done.detail) > 0
+                    THEN format('Did you mean ''%s''?', array_to_string(done.detail, ''' or ''')) ELSE '' END;
+        WHEN 'closed' THEN
+            RAISE EXCEPTION USING ERRCODE = 'TP002',
+                MESSAGE = format('queue ''%s'' is closed: it takes no new workflows.', queue),
+                HINT = format('Try: towpath queue open %s', queue);
+        WHEN 'refused' THEN
+            RAISE EXCEPTION USING ERRCODE = 'TP003', MESSAGE = format(
+                'queue ''%s'': %s is %s; allowed is %s.',
+                queue, done.detail[1], coalesce(done.detail[2], 'None'), done.detail[3]);
+        WHEN 'id conflict' THEN
+            RAISE EXCEPTION USING ERRCODE = 'TP005', MESSAGE = format(
+                'workflow id ''%s'' is in use by workflow ''%s'' on queue ''%s''; asked was ''%s'' on ''%s''. Choose another id.',
+                workflow_id, done.detail[1], done.detail[2], workflow, queue);
+        WHEN 'deduplicated' THEN
+            IF on_duplicate = 'return' THEN
+                RETURN done.workflow_id;
+            END IF;
+            RAISE EXCEPTION USING ERRCODE = 'TP004', MESSAGE = format(
+                'deduplication id ''%s'' on queue ''%s'' is held by workflow ''%s''.',
+                deduplication_id, queue, done.workflow_id);
+    END CASE;
+END
+$$;
+COMMENT ON FUNCTION {schema}.enqueue IS
+    'Enqueue from any language: returns the workflow''s id.';
