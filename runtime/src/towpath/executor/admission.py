@@ -27,14 +27,14 @@ class Admission:
         self._runner = runner
         self._loading: set[asyncio.Task[None]] = set()
 
-    def admit(self, rows: Sequence[Claimed], lease: Lease) -> None:
+    def admit(self, rows: Sequence[Claimed], lease: Lease, begin_by: float | None) -> None:
         """Begin first attempts at once, and later ones when their recorded steps are here."""
         begun: list[Execution] = []
         resumed: list[Execution] = []
         for row in rows:
             execution = Execution(
                 self._engine, row.seq, row.workflow_id, row.attempt, row.queue, row.name, row.codec,
-                row.input, Seat(self._dispatcher.slots), lease,
+                row.input, Seat(self._dispatcher.slots), lease, begin_by,
             )  # fmt: skip
             self._dispatcher.active[row.seq, row.attempt] = execution
             (resumed if row.attempt > 1 else begun).append(execution)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,6 +23,11 @@ class Execution:
     """One attempt of a workflow, running in this process.
 
     What its code records goes to its own engine, whichever App a step was declared on.
+
+    Attributes:
+        begin_by: The time.monotonic() by which the function must begin, since a limiter has dated its
+            start then; None where there is no limiter.
+        late: Whether it would have begun later, and is handed back for a new start.
     """
 
     engine: Engine
@@ -34,6 +40,8 @@ class Execution:
     input: str
     seat: Seat
     lease: Lease
+    begin_by: float | None = None
+    late: bool = False
     recorded: Mapping[str, RecordedStep] = field(default_factory=dict)
     interruption: str | None = None
     handed_back: bool = False
@@ -71,6 +79,16 @@ class Execution:
         """The wait is over."""
         with self._lock:
             self._wakes.remove(wake)
+
+    def check_start(self) -> None:
+        """Raise where the function would begin later than its start is dated.
+
+        Called right before the function, so that no window sees more starts than its limiter allows.
+        """
+        if self.begin_by is not None and time.monotonic() > self.begin_by:
+            self.late = True
+            self.interrupt("it would begin later than its limiter counts", hand_back=True)
+        self.check()
 
     def check(self) -> None:
         """Raise `WorkflowInterrupted` where the attempt must end here."""

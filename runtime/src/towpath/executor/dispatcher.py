@@ -1,9 +1,8 @@
 """A worker's turns: outcomes out, workflows in, one round trip each, as fast as there is either.
 
-Which queues are worth a look is kept here: a queue is `hot` from when something may be waiting in it
-(a poll saw it, a NOTIFY named it, a place came free) until a claim comes back with less than it
-asked for. Then the worker says in `sleeper` that it wants to be called, and looks twice more, for an
-enqueuer whose snapshot was older than that word.
+A queue is looked at while it is hot (see `QueueView`). Once a claim comes back short, the worker says
+in `sleeper` that it wants to be called, and looks twice more, for an enqueuer whose snapshot was older
+than that word. What becomes due without a call (delayed workflows, a limiter's window) sets a timer.
 """
 
 from __future__ import annotations
@@ -11,63 +10,49 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from towpath.domain.ids import QueueName, Seq, WorkerId, WorkflowName
-from towpath.domain.queue import QueueSettings
 from towpath.executor.context import Execution
+from towpath.executor.prefetch import PATIENCE_SECONDS, Prefetched
+from towpath.executor.queue_view import QueueView
 from towpath.executor.slots import Slots
 from towpath.store.claims import (
     Claimed,
     ClaimRequest,
+    ClaimWay,
     Outcome,
     Turn,
     TurnResult,
     take_turn,
 )
+from towpath.store.queues import StoredSettings
 from towpath.store.session import Session
 from towpath.store.statements import Statements
 from towpath.store.workers import QueueSight
 
 # An enqueue in one statement is over within a few milliseconds; the second look is for a slow disk.
 SECOND_LOOKS_SECONDS = (0.005, 0.05)
-# Under a steady load the worker stops asking for calls; one full claim alone is no steady load.
-FULL_CLAIMS_BEFORE_AWAKE = 8
+# So many delayed workflows join the line in one turn at most, and so many strays are gathered.
+ROWS_A_TURN = 1000
+STARTS_BETWEEN_TRIMS = 64
+# What is due already and was not taken is in the hands of another worker at this moment.
+SHORTEST_TIMER_SECONDS = 0.005
 
 logger = logging.getLogger("towpath.worker")
 
 
 @dataclass(slots=True)
-class QueueView:
-    """What this worker knows of a queue that it serves."""
-
-    name: QueueName
-    revision: int
-    settings: QueueSettings
-    hot: bool = True
-    asleep: bool = False
-    wants_sleep: bool = False
-    wants_wake: bool = False
-    full_claims: int = 0
-
-    @property
-    def shared(self) -> bool:
-        """Whether a limit is shared by all workers, so that claims lock the gate."""
-        return self.settings.concurrency is not None
-
-    @property
-    def limited(self) -> bool:
-        """Whether the end of a workflow may let another begin."""
-        return self.shared or self.settings.worker_concurrency is not None
-
-
-@dataclass(slots=True)
 class Reports:
-    """Whom the dispatcher tells: of claims, of committed ends, of outcomes that came too late."""
+    """Whom the dispatcher tells: of claims, of committed ends, of outcomes that came too late.
 
-    claimed: Callable[[Sequence[Claimed]], None]
+    `claimed` has the time.monotonic() by which the functions must begin, where a limiter dates them.
+    """
+
+    claimed: Callable[[Sequence[Claimed], float | None], None]
     ended: Callable[[Sequence[Outcome]], None]
     stale: Callable[[Seq], None]
 
@@ -81,15 +66,20 @@ class Dispatcher:
         slots: int,
         names: Callable[[], Sequence[WorkflowName]],
         reports: Reports,
+        versions: Sequence[str] = ("",),
     ) -> None:
         self._statements = statements
         self._names = names
+        self._versions = versions
         self._reports = reports
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self.slots = Slots(slots, on_free=self._wake.set)
+        self._prefetched = Prefetched(slots)
         self._queues: dict[QueueName, QueueView] = {}
+        self._timers: dict[QueueName, asyncio.TimerHandle] = {}
         self._rotation = 0
+        self._dated_claims = 0
         self._arrived: deque[tuple[Execution, Outcome | None]] = deque()
         self._signalled = False
         self._outcomes: list[Outcome] = []
@@ -110,6 +100,8 @@ class Dispatcher:
 
     def _collect(self) -> None:
         self._signalled = False
+        now = self._loop.time()
+        self._prefetched.ended(len(self._arrived), now)
         while self._arrived:
             execution, outcome = self._arrived.popleft()
             execution.seat.end()
@@ -119,54 +111,133 @@ class Dispatcher:
                 self._hand_back.append((execution.seq, execution.attempt))
             self.active.pop((execution.seq, execution.attempt), None)
             view = self._queues.get(execution.queue)
-            if view is not None and view.limited:
-                view.hot = True
+            if view is None:
+                continue
+            view.hot = view.hot or view.limited
+            if execution.late:
+                view.was_late(now)
+        self._begin_prefetched()
         self._wake.set()
 
     def look(self, queue: QueueName) -> None:
         """Look at a queue: a NOTIFY named it, or this process has put something there."""
         view = self._queues.get(queue)
         if view is not None and not view.hot:
-            view.hot = True
+            view.hot, view.passed = True, {}
             self._wake.set()
 
-    def saw(self, sights: Sequence[QueueSight]) -> None:
-        """Take what a poll saw: settings, queues that came and went, queues with work."""
-        views = {}
+    def ask_outlook(self, queue: QueueName) -> None:
+        """Something delayed was put into a queue, or its time was changed."""
+        view = self._queues.get(queue)
+        if view is not None:
+            view.wants_outlook = True
+            self._wake.set()
+
+    def saw(self, sights: Sequence[QueueSight]) -> list[QueueName]:
+        """Take what a poll saw, and return the queues whose settings are to be read."""
+        now = self._loop.time()
+        seen = {sight.name for sight in sights}
+        for name in self._queues.keys() - seen:
+            del self._queues[name]
+        changed = []
         for sight in sights:
             view = self._queues.get(sight.name)
-            if view is None:
-                view = QueueView(sight.name, sight.revision, sight.settings)
-            elif view.revision != sight.revision:
-                view.revision, view.settings, view.hot = sight.revision, sight.settings, True
-            elif sight.waiting:
-                view.hot = True
-            views[sight.name] = view
-        self._queues = views
+            if view is None or view.revision != sight.revision:
+                changed.append(sight.name)
+                continue
+            if sight.waiting and now - view.polled_at >= _poll_interval(view):
+                view.hot, view.polled_at = True, now
+            view.stray = sight.stray
+            view.forgive(now)
+            self._set_timer(view, sight.due_seconds)
         self._wake.set()
+        return changed
+
+    def configure(self, settings: Sequence[StoredSettings]) -> None:
+        """Take the settings of queues: new ones are served from now on."""
+        for stored in settings:
+            view = self._queues.get(stored.name)
+            if view is None:
+                view = QueueView(stored.name, stored.revision, stored.settings, stored.paused)
+                self._queues[stored.name] = view
+            else:
+                view.revision, view.settings = stored.revision, stored.settings
+                view.paused = stored.paused
+                view.hot, view.ripen, view.passed = True, True, {}
+            if not view.prefetches:
+                self._give_up(self._prefetched.give_up(queue=view.name))
+        self._wake.set()
+
+    def cancel(self, attempts: Sequence[tuple[Seq, int]]) -> None:
+        """Tell code that its workflow was cancelled; what has not begun here never does."""
+        for attempt in attempts:
+            execution = self.active.get(attempt)
+            if execution is not None:
+                execution.interrupt("it was cancelled", hand_back=True)
+        fenced = set(attempts)
+        if any((r.seq, r.attempt) in fenced for r in self._prefetched.rows):
+            self._give_up(self._prefetched.give_up())
 
     def serve_as(self, worker_id: WorkerId) -> None:
         """The worker has a new row: nobody calls it yet, and every queue deserves a look."""
         self.worker_id = worker_id
+        self._prefetched.give_up()  # their places went with the row before
         for view in self._queues.values():
             view.asleep = view.wants_wake = False
             view.hot = True
         self._wake.set()
 
     def stop_claiming(self) -> None:
-        """Claim nothing from now on; outcomes still go out."""
+        """Claim nothing from now on; outcomes still go out, and what has not begun goes back."""
         self.claiming = False
+        self._give_up(self._prefetched.give_up())
         self._wake.set()
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs and nothing is left to write."""
-        return not (self.active or self._arrived or self._outcomes or self._hand_back)
+        return not (
+            self.active or self._arrived or self._outcomes or self._hand_back or self._prefetched
+        )
+
+    @property
+    def shortest_poll(self) -> float:
+        """The shortest polling interval of the queues, in seconds."""
+        intervals = (v.settings.polling_interval.total_seconds() for v in self._queues.values())
+        return min(intervals, default=1.0)
 
     @property
     def known(self) -> list[tuple[Seq, int]]:
         """The attempts whose places this worker holds knowingly."""
-        return [*self.active, *((o.seq, o.attempt) for o in self._outcomes), *self._hand_back]
+        return [
+            *self.active,
+            *((o.seq, o.attempt) for o in self._outcomes),
+            *self._hand_back,
+            *((r.seq, r.attempt) for r in self._prefetched.rows),
+        ]
+
+    # -- what was claimed ahead
+
+    def _begin_prefetched(self) -> None:
+        rows = self._prefetched.take(self.slots.free)
+        if rows:
+            self.slots.take(len(rows))
+            self._reports.claimed(rows, None)
+
+    def _give_up(self, rows: Sequence[Claimed]) -> None:
+        self._hand_back += [(row.seq, row.attempt) for row in rows]
+        if rows:
+            self._wake.set()
+
+    def _hold(self, rows: Sequence[Claimed]) -> None:
+        """Keep what there is no slot for, for a moment."""
+        if rows:
+            now = self._loop.time()
+            self._prefetched.put(rows, now)
+            self._loop.call_later(
+                PATIENCE_SECONDS,
+                lambda: self._give_up(self._prefetched.give_up(before=now)),
+            )
 
     # -- turns
 
@@ -174,6 +245,7 @@ class Dispatcher:
         """Take turns until cancelled, or until the connection breaks."""
         while True:
             self._wake.clear()
+            self._begin_prefetched()
             turn = self._plan(self.worker_id) if self.worker_id is not None else None
             if turn is None or turn.empty:
                 await self._wake.wait()
@@ -182,53 +254,84 @@ class Dispatcher:
 
     def _plan(self, worker: WorkerId) -> Turn:
         claims = self._share_slots() if self.claiming else []
+        views = list(self._queues.values())
         outcomes = list(self._outcomes)
-        claimed_from = {request.queue for request in claims}
-        freed = {o.queue for o in outcomes} - claimed_from
+        freed = {o.queue for o in outcomes} - {request.queue for request in claims}
+        dated = [r.queue for r in claims if self._queues[r.queue].dated]
+        self._dated_claims += len(dated)
+        trims = dated if dated and self._dated_claims % STARTS_BETWEEN_TRIMS == 0 else []
+        asked = {request.queue for request in claims}
         return Turn(
             worker=worker,
             names=self._names(),
+            versions=self._versions,
             outcomes=outcomes,
             hand_back=list(self._hand_back),
             claims=claims,
-            announce=[q for q in freed if (v := self._queues.get(q)) is not None and v.shared],
-            fall_asleep=[v.name for v in self._queues.values() if v.wants_sleep and self.claiming],
-            wake_up=[v.name for v in self._queues.values() if v.wants_wake],
+            gather=[v.name for v in views if v.stray and self.claiming],
+            trim=trims,
+            outlook=[v.name for v in views if self._asks_outlook(v, asked)],
+            announce=[
+                q for q in freed
+                if (v := self._queues.get(q)) is not None and v.way is not ClaimWay.FREE
+            ],
+            fall_asleep=[v.name for v in views if v.wants_sleep and self.claiming],
+            wake_up=[v.name for v in views if v.wants_wake],
+        )  # fmt: skip
+
+    def _asks_outlook(self, view: QueueView, asked: set[QueueName]) -> bool:
+        if not self.claiming:
+            return False
+        return (
+            view.wants_outlook or view.wants_sleep or (view.name in asked and view.asks_outlook())
         )
 
     def _share_slots(self) -> list[ClaimRequest]:
         """Split the free slots evenly among the hot queues; the odd ones go round."""
-        hot = [v for v in self._queues.values() if v.hot]
+        now = self._loop.time()
+        hot = [v for v in self._queues.values() if v.hot and not v.paused]
+        ahead = self._prefetched.allowance(now) if any(v.prefetches for v in hot) else 0
         free = self.slots.free
-        if not hot or free <= 0:
+        if free + ahead <= 0:
             return []
         self._rotation += 1
-        start = self._rotation % len(hot)
-        ordered = (hot[start:] + hot[:start])[:free]
-        share, odd = divmod(free, len(ordered))
-        return [
-            ClaimRequest(v.name, share + (1 if i < odd else 0), v.revision, v.shared)
-            for i, v in enumerate(ordered)
-        ]
+        limits = dict.fromkeys((v.name for v in hot), 0)
+        _split(limits, [v.name for v in hot], free, self._rotation)
+        _split(limits, [v.name for v in hot if v.prefetches], ahead, self._rotation)
+        return [v.request(limits[v.name], now) for v in hot if limits[v.name] > 0]
 
     async def _take(self, session: Session, turn: Turn) -> None:
-        asked = sum(request.limit for request in turn.claims)
-        self.slots.take(asked)
-        used = 0
+        reserved = min(self.slots.free, sum(request.limit for request in turn.claims))
+        self.slots.take(reserved)
+        sent_at, began_at = time.monotonic(), self._loop.time()
         try:
             for request in turn.claims:
                 # a call that comes while the claim is under way makes it hot again
-                self._queues[request.queue].hot = False
+                view = self._queues[request.queue]
+                view.hot = view.ripen = False
+            for name in turn.outlook:
+                self._queues[name].wants_outlook = False
             result = await take_turn(session, self._statements, turn)
-            used = sum(len(rows) for rows in result.claimed.values())
         except BaseException:
             for request in turn.claims:
-                self.look(request.queue)
+                self._due(request.queue)
+            for name in turn.outlook:
+                self.ask_outlook(name)
             raise
         finally:
-            if asked > used:
-                self.slots.give(asked - used)
+            self.slots.give(reserved)
         self._settle(turn, result)
+        self._begin_prefetched()
+        for request in turn.claims:
+            rows = result.claimed[request.queue]
+            view_now = self._queues.get(request.queue)
+            if view_now is not None:
+                now = self._loop.time()
+                view_now.learn(request, rows, now, now - began_at)
+                view_now.ripen |= result.ripened.get(request.queue, 0) == ROWS_A_TURN
+                view_now.hot |= view_now.ripen
+            self._begin(turn, rows, view_now, sent_at + request.margin)
+        self._look_ahead(result)
 
     def _settle(self, turn: Turn, result: TurnResult) -> None:
         """Believe what the turn has committed."""
@@ -242,34 +345,57 @@ class Dispatcher:
         for name in turn.wake_up:
             if (view := self._queues.get(name)) is not None:
                 view.asleep = view.wants_wake = False
-        for request in turn.claims:
-            rows = result.claimed[request.queue]
-            self._learn(request, len(rows))
-            if turn.worker == self.worker_id and self.claiming:
-                self._reports.claimed(rows)
-                continue
-            self.slots.give(len(rows))
-            if turn.worker == self.worker_id:
-                # told to stop while the claim was under way: none of it begins here
-                self._hand_back += [(row.seq, row.attempt) for row in rows]
-                self._wake.set()
-            # else the lease ended before the answer came, and with it these places
+        for name in turn.gather:
+            if (view := self._queues.get(name)) is not None:
+                view.stray = result.gathered[name] == ROWS_A_TURN
+                view.hot |= result.gathered[name] > 0
 
-    def _learn(self, request: ClaimRequest, count: int) -> None:
-        view = self._queues.get(request.queue)
-        if view is None:
+    def _begin(
+        self, turn: Turn, rows: Sequence[Claimed], view: QueueView | None, begin_by: float
+    ) -> None:
+        if turn.worker != self.worker_id:
+            return  # the lease ended before the answer came, and with it these places
+        if not self.claiming:
+            # told to stop while the claim was under way: none of it begins here
+            self._give_up(rows)
             return
-        if count == request.limit:
-            view.hot = True
-            view.full_claims += 1
-            if view.asleep and view.full_claims >= FULL_CLAIMS_BEFORE_AWAKE:
-                view.wants_wake = True
-                self._wake.set()
+        free = max(self.slots.free, 0)
+        begun, rest = rows[:free], rows[free:]
+        self.slots.take(len(begun))
+        if begun:
+            self._reports.claimed(begun, begin_by if view is None or view.dated else None)
+        if view is None or not view.prefetches:
+            self._give_up(rest)  # a slot was retaken meanwhile, or the settings have changed
+        else:
+            self._hold(rest)
+
+    def _look_ahead(self, result: TurnResult) -> None:
+        for name, outlook in result.outlook.items():
+            view = self._queues.get(name)
+            if view is None:
+                continue
+            self._set_timer(view, outlook.seconds)
+            if outlook.unfolded and view.settings.partition_queue and not view.paused:
+                view.hot = True
+        if any(v.hot or v.wants_sleep or v.wants_wake for v in self._queues.values()):
+            self._wake.set()
+
+    def _set_timer(self, view: QueueView, seconds: float | None) -> None:
+        """Look when something becomes due; the nearest time counts."""
+        timer = self._timers.get(view.name)
+        if seconds is None or (timer is not None and not _gone(timer, self._loop, seconds)):
             return
-        view.full_claims = 0
-        view.wants_wake = False
-        if not view.asleep:
-            view.wants_sleep = True
+        if timer is not None:
+            timer.cancel()
+        self._timers[view.name] = self._loop.call_later(
+            max(seconds, SHORTEST_TIMER_SECONDS), self._due, view.name
+        )
+
+    def _due(self, name: QueueName) -> None:
+        self._timers.pop(name, None)
+        view = self._queues.get(name)
+        if view is not None:
+            view.hot = view.ripen = True
             self._wake.set()
 
     def _asleep(self, name: QueueName) -> None:
@@ -279,3 +405,25 @@ class Dispatcher:
         view.asleep, view.wants_sleep = True, False
         for seconds in SECOND_LOOKS_SECONDS:
             self._loop.call_later(seconds, self.look, name)
+
+
+def _poll_interval(view: QueueView) -> float:
+    """Return how long a poll leaves a queue alone, a little less than its interval."""
+    return 0.8 * view.settings.polling_interval.total_seconds()
+
+
+def _gone(timer: asyncio.TimerHandle, loop: asyncio.AbstractEventLoop, seconds: float) -> bool:
+    """Tell whether a timer is to be replaced by one that rings in so many seconds."""
+    return timer.cancelled() or loop.time() + seconds < timer.when()
+
+
+def _split(
+    limits: dict[QueueName, int], names: Sequence[QueueName], count: int, rotation: int
+) -> None:
+    """Add `count` evenly to the limits; the odd ones go round."""
+    if not names or count <= 0:
+        return
+    start = rotation % len(names)
+    share, odd = divmod(count, len(names))
+    for number, name in enumerate((*names[start:], *names[:start])):
+        limits[name] += share + (1 if number < odd else 0)

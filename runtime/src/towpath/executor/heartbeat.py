@@ -16,7 +16,7 @@ from towpath.store.session import AsyncSession
 if TYPE_CHECKING:
     from towpath.executor.worker import Worker
 
-POLL_INTERVAL = timedelta(seconds=1)
+SHORTEST_POLL_SECONDS = 0.05
 LONGEST_RENEWAL = timedelta(seconds=3)
 JITTER = 0.1
 
@@ -51,7 +51,8 @@ class Heartbeat:
             await self._rest(self._interval())
 
     def _interval(self) -> float:
-        most = min(POLL_INTERVAL, LONGEST_RENEWAL, self._lease / 4).total_seconds()
+        renewal = min(LONGEST_RENEWAL, self._lease / 4).total_seconds()
+        most = max(min(renewal, self._worker.shortest_poll), SHORTEST_POLL_SECONDS)
         return most * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter
 
     async def _beat(self) -> None:
@@ -66,14 +67,20 @@ class Heartbeat:
         if self._unbroken_since is None or now - self._renewed_at > self._lease.total_seconds():
             self._unbroken_since = now
         self._renewed_at = now
-        self._worker.saw(sight)
+        await self._worker.saw(sight, self._session)
         if sight.dead and now - self._unbroken_since >= self._lease.total_seconds():
             await self._worker.end_dead_leases(self._session)
 
     async def _rest(self, seconds: float) -> None:
-        """Let the interval pass; with LISTEN, hear who calls meanwhile."""
+        """Let the interval pass; with LISTEN, hear who calls meanwhile, and look at once at news."""
         if not self._worker.settings.listen:
             await asyncio.sleep(seconds)
             return
-        async for notification in self._connection.notifies(timeout=seconds):
-            self._worker.called(notification.payload)
+        ends = asyncio.get_running_loop().time() + seconds
+        while (left := ends - asyncio.get_running_loop().time()) > 0:
+            news = False
+            # one batch at a time: whatever came together is taken before the next poll
+            async for notification in self._connection.notifies(timeout=left, stop_after=1):
+                news |= self._worker.told(notification.payload)
+            if news:
+                return

@@ -47,6 +47,11 @@ class Registration:
         """The workflows that it can run."""
         return self._engine.registry.names
 
+    @property
+    def versions(self) -> Sequence[str]:
+        """The versions of waiting workflows that it takes: what carries none, and its own."""
+        return list(dict.fromkeys(("", self._settings.version)))
+
     def _identity(self) -> workers.WorkerIdentity:
         settings = self._settings
         definitions = self._engine.registry.workflows()
@@ -83,7 +88,7 @@ class Registration:
     async def look(self, session: AsyncSession) -> workers.Sight:
         """Renew the lease and look at every queue; where code has declared more, write that first."""
         if self.worker_id is None:
-            return workers.Sight(alive=False, dead=False, queues=())
+            return workers.Sight(alive=False, dead=False, fenced=False, queues=())
         await self._update(session, self.worker_id)
         lease, sent_at = self.lease, time.monotonic()
         sight = await workers.poll(
@@ -92,6 +97,7 @@ class Registration:
             worker=self.worker_id,
             queues=self.queues,
             names=self.names,
+            versions=self.versions,
             lease=self._settings.lease,
         )
         if sight.alive:

@@ -41,7 +41,9 @@ class WorkflowRunner:
             else:
                 jobs.append(_Job(self, execution, definition))
         if jobs:
-            self._threads.submit(jobs)
+            # where a limiter dates the starts, none may wait for a thread
+            at_once = sum(execution.begin_by is not None for execution, _ in attempts)
+            self._threads.submit(jobs, at_once=at_once)
         if coroutines:
             self._engine.workflow_loop.loop.call_soon_threadsafe(self._start_tasks, coroutines)
 
@@ -58,6 +60,7 @@ class WorkflowRunner:
         outcome: Outcome | None = None
         try:
             args, kwargs = self._engine.codec.decode_input(execution.input)
+            execution.check_start()
             value = await definition.function(*args, **kwargs)
             outcome = self._success(execution, value)
         except BaseException as error:  # noqa: BLE001 - every end of user code is an outcome
@@ -71,6 +74,7 @@ class WorkflowRunner:
         try:
             enter(execution)
             args, kwargs = self._engine.codec.decode_input(execution.input)
+            execution.check_start()
             value = definition.function(*args, **kwargs)
             outcome = self._success(execution, value)
         except BaseException as error:  # noqa: BLE001 - as above

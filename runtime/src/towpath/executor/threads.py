@@ -32,12 +32,15 @@ class WorkerThreads:
         self._watching = False
         self._closed = False
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs. The first thread starts at once, others where jobs are left waiting."""
+    def submit(self, jobs: Sequence[Job], *, at_once: int = 0) -> None:
+        """Queue jobs. The first thread starts at once, others where jobs are left waiting.
+
+        `at_once` is how many of the jobs cannot wait: there is a thread for each.
+        """
         for job in jobs:
             self._jobs.put(job)
-        if jobs and self._threads == 0:
-            self._grow(1)
+        if jobs:
+            self._grow(max(0, max(1, at_once) - self._threads))
         if jobs and not self._watching:
             self._watching = True
             self._loop.call_later(STALL_SECONDS, self._watch, self._taken, 0, 1)

@@ -31,8 +31,9 @@ from towpath.executor.registration import Registration
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
 from towpath.store import workers
-from towpath.store.claims import Claimed, Outcome, hand_back_unknown
+from towpath.store.claims import Claimed, Outcome, fenced_places, hand_back_unknown
 from towpath.store.connect import open_async
+from towpath.store.queues import settings_of
 from towpath.store.session import AsyncSession
 from towpath.store.workflows import EndedWorkflow
 
@@ -148,7 +149,11 @@ class Worker:
     async def _serve(self) -> None:
         reports = Reports(self._claimed, self._ended, self._stale)
         self._dispatcher = Dispatcher(
-            self._engine.statements, self.settings.slots, lambda: self._row.names, reports
+            self._engine.statements,
+            self.settings.slots,
+            lambda: self._row.names,
+            reports,
+            self._row.versions,
         )
         self._runner = WorkflowRunner(self._engine, self._dispatcher.finished)
         self._admission = Admission(self._engine, self._dispatcher, self._runner)
@@ -221,7 +226,7 @@ class Worker:
             self.lost_lease()
         if self._row.worker_id is None:
             self._dispatcher.serve_as(await self._row.write(session))
-        self._dispatcher.saw((await self.look(session)).queues)
+        await self.saw(await self.look(session), session)
         self._registered.set()
 
     async def _give_back_unknown(self, session: AsyncSession) -> None:
@@ -239,14 +244,34 @@ class Worker:
         """Renew the lease and look at every queue."""
         return await self._row.look(session)
 
-    def saw(self, sight: workers.Sight) -> None:
-        """Take what a poll saw."""
-        self._dispatcher.saw(sight.queues)
+    async def saw(self, sight: workers.Sight, session: AsyncSession) -> None:
+        """Take what a poll saw; read the settings that have changed, and what was cancelled."""
+        statements = self._engine.statements
+        changed = self._dispatcher.saw(sight.queues)
+        if changed:
+            self._dispatcher.configure(await settings_of(session, statements, changed))
+        if sight.fenced and self._row.worker_id is not None:
+            self._dispatcher.cancel(await fenced_places(session, statements, self._row.worker_id))
 
     def called(self, queue: str) -> None:
         """Take a NOTIFY, or a word from this process that it has enqueued."""
         if self._registered.is_set():
             self._dispatcher.look(QueueName(queue))
+
+    def told(self, payload: str) -> bool:
+        """Take a NOTIFY's payload: a queue, or a queue and what is new; tell whether to look now."""
+        name, _, news = payload.partition(",")
+        queue = QueueName(name)
+        if news == "due":
+            self._dispatcher.ask_outlook(queue)
+        elif not news:
+            self.called(queue)
+        return news in {"settings", "cancelled"} and queue in self.queues
+
+    @property
+    def shortest_poll(self) -> float:
+        """The shortest polling interval of the queues that it serves, in seconds."""
+        return self._dispatcher.shortest_poll
 
     @property
     def worker_id(self) -> WorkerId | None:
@@ -282,8 +307,8 @@ class Worker:
 
     # -- what a turn has committed
 
-    def _claimed(self, rows: Sequence[Claimed]) -> None:
-        self._admission.admit(rows, self._row.lease)
+    def _claimed(self, rows: Sequence[Claimed], begin_by: float | None) -> None:
+        self._admission.admit(rows, self._row.lease, begin_by)
 
     def _ended(self, outcomes: Sequence[Outcome]) -> None:
         """Tell those in this process who wait for what has just been committed."""

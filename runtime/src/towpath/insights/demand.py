@@ -18,11 +18,12 @@ class QueueDemand:
     """The work of one queue at one moment.
 
     Attributes:
-        waiting: ENQUEUED workflows, counted to 10,000.
+        waiting: ENQUEUED workflows and delayed ones that are due, counted to 10,000.
         waiting_capped: Whether there are more than were counted.
         running: Workflows that hold a place.
         workers: Live workers that serve the queue and are not draining.
         oldest_wait: How long the oldest at the head of the line has waited; None where none waits.
+        paused: Whether nothing starts now.
     """
 
     waiting: int
@@ -30,6 +31,7 @@ class QueueDemand:
     running: int
     workers: int
     oldest_wait: timedelta | None
+    paused: bool
 
 
 async def queue_demand(
@@ -45,6 +47,7 @@ async def queue_demand(
             running=running,
             workers=workers,
             oldest_wait=None if oldest is None else timedelta(seconds=max(0.0, oldest)),
+            paused=paused,
         )
-        for name, waiting, running, workers, oldest in rows
+        for name, waiting, running, workers, oldest, paused in rows
     }

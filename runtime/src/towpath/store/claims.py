@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from towpath.domain.ids import (
     QueueName,
@@ -14,8 +15,11 @@ from towpath.domain.ids import (
     format_generated_id,
 )
 from towpath.domain.status import WorkflowStatus, is_legal
-from towpath.store.session import Call, Row, Session
+from towpath.store.session import Call, Parameters, Row, Session
 from towpath.store.statements import Statements
+
+START_MARGIN_SECONDS = 0.02
+"""A start is dated so much after its claim; a function that has not begun by then takes a new start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +38,46 @@ class Outcome:
             raise ValueError(f"an attempt cannot end as {self.status}")
 
 
-@dataclass(frozen=True, slots=True)
+class ClaimWay(Enum):
+    """By which statements a queue is claimed from; it follows from its settings."""
+
+    FREE = "free"
+    """No limit that workers share: no gate."""
+    GATED = "gated"
+    PARTITIONED = "partitioned"
+
+
+Place = tuple[int, int]
+"""A rank and a line: where a workflow stands in its queue."""
+
+START_OF_LINE: Place = (-(1 << 62), 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
     """Take at most `limit` workflows from a queue, under the settings of this revision.
 
-    `shared` says that the settings limit all workers together, so that the gate must be locked.
+    Attributes:
+        way: As the settings of the revision have it.
+        passed: By name, the place that this worker's last claim passed; the line is looked through
+            from there. Names that are not in it are looked through from the start.
+        margin: Seconds after the claim by which a limited queue's functions have begun: each start
+            is dated so much later than its claim.
+        ripen: Whether delayed workflows may be due, and join the line first.
     """
 
     queue: QueueName
     limit: int
     revision: int
-    shared: bool
+    way: ClaimWay = ClaimWay.FREE
+    passed: Mapping[WorkflowName, Place] = field(default_factory=dict)
+    margin: float = START_MARGIN_SECONDS
+    ripen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A workflow that this worker is to run now."""
+    """A workflow that this worker is to run now. `place` is where it stood in line."""
 
     seq: Seq
     attempt: int
@@ -58,6 +86,19 @@ class Claimed:
     name: WorkflowName
     codec: str
     input: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """When a queue may have something to start although nobody calls.
+
+    `seconds` is from now, None where nothing is known to become due; `unfolded` says that partitions
+    have changed that no claim has looked at.
+    """
+
+    seconds: float | None
+    unfolded: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +107,13 @@ class Turn:
 
     worker: WorkerId
     names: Sequence[WorkflowName]
+    versions: Sequence[str] = ("",)
     outcomes: Sequence[Outcome] = ()
     claims: Sequence[ClaimRequest] = ()
     hand_back: Sequence[tuple[Seq, int]] = ()
+    gather: Sequence[QueueName] = ()
+    trim: Sequence[QueueName] = ()
+    outlook: Sequence[QueueName] = ()
     announce: Sequence[QueueName] = ()
     fall_asleep: Sequence[QueueName] = ()
     wake_up: Sequence[QueueName] = ()
@@ -78,46 +123,124 @@ class Turn:
         """Whether there is nothing to do."""
         return not (
             self.outcomes or self.claims or self.hand_back or self.fall_asleep or self.wake_up
-        )
+            or self.gather or self.outlook
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """What a turn did. `stale` are outcomes whose attempt no longer held its place."""
+    """What a turn did.
+
+    Attributes:
+        stale: Outcomes whose attempt no longer held its place.
+        ripened: How many delayed workflows joined the line, of at most 1,000 a queue.
+        gathered: How many workflows partitioning's switch had left behind, of at most 1,000.
+    """
 
     claimed: dict[QueueName, list[Claimed]] = field(default_factory=dict)
     stale: frozenset[tuple[Seq, int]] = frozenset()
+    outlook: dict[QueueName, Outlook] = field(default_factory=dict)
+    ripened: dict[QueueName, int] = field(default_factory=dict)
+    gathered: dict[QueueName, int] = field(default_factory=dict)
+
+
+class _Calls:
+    """The calls of a turn in order, with who reads which answer."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+        self.calls: list[Call] = []
+        self._places: dict[tuple[str, str], int] = {}
+
+    def add(self, name: str, parameters: Parameters, of: str = "") -> None:
+        self._places[name, of] = len(self.calls)
+        self.calls.append((self._statements[name], parameters))
+
+    def rows(self, results: Sequence[list[Row]], name: str, of: str = "") -> list[Row]:
+        place = self._places.get((name, of))
+        return [] if place is None else results[place]
+
+    def queues(self, name: str) -> list[QueueName]:
+        """Name the queues that a statement is called for."""
+        return [QueueName(of) for called, of in self._places if called == name]
 
 
 async def take_turn(session: Session, statements: Statements, turn: Turn) -> TurnResult:
     """Write the outcomes, then claim, in the order of locks that claims.sql states."""
-    calls: list[Call] = [(statements["hold_worker"], {"worker": turn.worker})]
-    if turn.outcomes:
-        calls.append(_complete(statements, turn.outcomes))
-    completed_at = len(calls) - 1
-    if turn.hand_back:
-        calls.append(_hand_back(statements, turn.hand_back))
+    calls = _Calls(statements)
     requests = sorted(turn.claims, key=lambda request: request.queue)
-    gates = [(statements["lock_gate"], {"queue": r.queue}) for r in requests if r.shared]
-    calls += gates
-    first_claim = len(calls)
-    calls += [_claim(statements, turn, request) for request in requests]
-    calls += _sleep_calls(statements, turn)
-    results = await session.run(*calls)
+    queues = [request.queue for request in requests]
+    calls.add("hold_worker", {"worker": turn.worker, "queues": queues})
+    if turn.outcomes:
+        calls.add("complete", _outcomes(turn.outcomes))
+    if turn.hand_back:
+        calls.add("hand_back", _attempts(turn.hand_back))
+    for queue in turn.gather:
+        calls.add("gather", {"queue": queue}, queue)
+    for request in requests:
+        if request.ripen:
+            calls.add("ripen", {"queue": request.queue}, request.queue)
+    for request in requests:
+        if request.way is not ClaimWay.FREE:
+            calls.add("lock_gate", {"queue": request.queue}, request.queue)
+    for request in requests:
+        _add_claim(calls, turn, request)
+    _add_rest(calls, turn)
+    return _result(calls, turn, await session.run(*calls.calls))
+
+
+def _add_claim(calls: _Calls, turn: Turn, request: ClaimRequest) -> None:
+    parameters = {
+        "worker": turn.worker,
+        "queue": request.queue,
+        "revision": request.revision,
+        "limit": request.limit,
+        "names": list(turn.names),
+        "versions": list(turn.versions),
+        "margin": request.margin,
+    }
+    if request.way is ClaimWay.PARTITIONED:
+        calls.add("fold", {"queue": request.queue}, request.queue)
+        calls.add("claim_partitioned", parameters, request.queue)
+        return
+    passed = [request.passed.get(name, START_OF_LINE) for name in turn.names]
+    parameters["from_ranks"] = [rank for rank, _ in passed]
+    parameters["from_lines"] = [line for _, line in passed]
+    calls.add("claim", parameters, request.queue)
+
+
+def _add_rest(calls: _Calls, turn: Turn) -> None:
+    for name, queues in (("fall_asleep", turn.fall_asleep), ("wake_up", turn.wake_up)):
+        if queues:
+            calls.add(name, {"worker": turn.worker, "queues": sorted(queues)})
+    for name, queues in (("trim_starts", turn.trim), ("outlook", turn.outlook)):
+        for queue in queues:
+            calls.add(name, {"queue": queue}, queue)
+    if turn.announce:
+        calls.add("announce", {"queues": sorted(turn.announce)})
+
+
+def _result(calls: _Calls, turn: Turn, results: Sequence[list[Row]]) -> TurnResult:
     stale = frozenset[tuple[Seq, int]]()
     if turn.outcomes:
-        written = {(row[0], row[1]) for row in results[completed_at]}
+        written = {(row[0], row[1]) for row in calls.rows(results, "complete")}
         stale = frozenset((o.seq, o.attempt) for o in turn.outcomes) - written
-    claimed = {
-        request.queue: [_claimed(row) for row in rows]
-        for request, rows in zip(requests, results[first_claim:], strict=False)
-    }
-    return TurnResult(claimed, stale)
+    claimed = {}
+    for request in turn.claims:
+        name = "claim_partitioned" if request.way is ClaimWay.PARTITIONED else "claim"
+        claimed[request.queue] = [_claimed(r) for r in calls.rows(results, name, request.queue)]
+    return TurnResult(
+        claimed,
+        stale,
+        {q: Outlook(*row) for q in turn.outlook for row in calls.rows(results, "outlook", q)},
+        {q: calls.rows(results, "ripen", q)[0][0] for q in calls.queues("ripen")},
+        {q: calls.rows(results, "gather", q)[0][0] for q in calls.queues("gather")},
+    )
 
 
-def _complete(statements: Statements, outcomes: Sequence[Outcome]) -> Call:
+def _outcomes(outcomes: Sequence[Outcome]) -> Parameters:
     ordered = sorted(outcomes, key=lambda outcome: outcome.seq)
-    return statements["complete"], {
+    return {
         "seqs": [o.seq for o in ordered],
         "attempts": [o.attempt for o in ordered],
         "statuses": [o.status.value for o in ordered],
@@ -125,44 +248,26 @@ def _complete(statements: Statements, outcomes: Sequence[Outcome]) -> Call:
     }
 
 
-def _hand_back(statements: Statements, attempts: Sequence[tuple[Seq, int]]) -> Call:
+def _attempts(attempts: Sequence[tuple[Seq, int]]) -> Parameters:
     ordered = sorted(attempts)
-    return statements["hand_back"], {
+    return {
         "seqs": [seq for seq, _ in ordered],
         "attempts": [attempt for _, attempt in ordered],
     }
 
 
-def _claim(statements: Statements, turn: Turn, request: ClaimRequest) -> Call:
-    return statements["claim"], {
-        "worker": turn.worker,
-        "queue": request.queue,
-        "revision": request.revision,
-        "limit": request.limit,
-        "names": list(turn.names),
-    }
-
-
-def _sleep_calls(statements: Statements, turn: Turn) -> list[Call]:
-    calls: list[Call] = []
-    for name, queues in (("fall_asleep", turn.fall_asleep), ("wake_up", turn.wake_up)):
-        if queues:
-            calls.append((statements[name], {"worker": turn.worker, "queues": sorted(queues)}))
-    if turn.announce:
-        calls.append(
-            (
-                statements["announce"],
-                {"queues": sorted(turn.announce)},
-            )
-        )
-    return calls
-
-
 def _claimed(row: Row) -> Claimed:
-    seq, attempt, chosen_id, secret, queue, name, codec, text = row
-    return Claimed(
-        seq, attempt, chosen_id or format_generated_id(seq, secret), queue, name, codec, text
-    )
+    seq, attempt, chosen_id, secret, queue, name, codec, text, rank, line = row
+    workflow_id = chosen_id or format_generated_id(seq, secret)
+    return Claimed(seq, attempt, workflow_id, queue, name, codec, text, (rank, line))
+
+
+async def fenced_places(
+    session: Session, statements: Statements, worker: WorkerId
+) -> list[tuple[Seq, int]]:
+    """Return the attempts of a worker whose workflows were cancelled or deleted."""
+    (rows,) = await session.run((statements["fenced_places"], {"worker": worker}))
+    return [(row[0], row[1]) for row in rows]
 
 
 async def hand_back_unknown(

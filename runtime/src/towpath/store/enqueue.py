@@ -126,9 +126,7 @@ async def enqueue(
     (rows,) = await session.run((statements["enqueue_items"], _parameters(new, parent)))
     if rows[0][1] in ("created", "exists", "deduplicated") and len(rows) == len(new.items):
         refusal = _duplicate(new, rows[0])
-        return refusal or [
-            _enqueued(item, row) for item, row in zip(new.items, rows, strict=True)
-        ]
+        return refusal or [_enqueued(item, row) for item, row in zip(new.items, rows, strict=True)]
     return _refused(new, rows[0])
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from towpath.domain.ids import QueueName, WorkerId, WorkflowName
-from towpath.domain.queue import QueueSettings
 from towpath.store.session import Call, Session
 from towpath.store.statements import Statements
 
@@ -31,23 +30,32 @@ class WorkerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class QueueSight:
-    """What a poll saw of a queue."""
+    """What a poll saw of a queue.
+
+    Attributes:
+        waiting: Whether something may be there to claim.
+        stray: Whether workflows wait that were enqueued before partitioning was switched.
+        due_seconds: When something delayed becomes due, from now; None where nothing is.
+    """
 
     name: QueueName
     revision: int
-    settings: QueueSettings
     waiting: bool
+    stray: bool
+    due_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What a poll saw. `alive` is False where somebody ended this worker's lease.
 
-    `dead` says that another worker's lease has run out.
+    `dead` says that another worker's lease has run out, `fenced` that a workflow which runs here was
+    cancelled.
     """
 
     alive: bool
     dead: bool
+    fenced: bool
     queues: Sequence[QueueSight]
 
 
@@ -128,6 +136,7 @@ async def poll(
     worker: WorkerId,
     queues: Sequence[QueueName],
     names: Sequence[WorkflowName],
+    versions: Sequence[str],
     lease: timedelta,
 ) -> Sight:
     """Renew the lease and look at every queue, in one statement."""
@@ -138,18 +147,14 @@ async def poll(
                 "worker": worker,
                 "queues": list(queues),
                 "names": list(names),
+                "versions": list(versions),
                 "lease_seconds": lease.total_seconds(),
             },
         )
     )
-    sights = [
-        QueueSight(
-            name, revision, QueueSettings(concurrency=places, worker_concurrency=here), waiting
-        )
-        for _, _, name, revision, places, here, waiting in rows
-        if name is not None
-    ]
-    return Sight(alive=rows[0][0] > 0, dead=rows[0][1], queues=sights)
+    alive, dead, fenced = rows[0][:3]
+    sights = [QueueSight(*row[3:]) for row in rows if row[3] is not None]
+    return Sight(alive=alive > 0, dead=dead, fenced=fenced, queues=sights)
 
 
 async def begin_draining(session: Session, statements: Statements, worker: WorkerId) -> None:

@@ -76,7 +76,7 @@ $$;
 COMMENT ON FUNCTION {schema}.room({schema}.queue, bigint, bigint) IS
     'How many workflows a worker may take from a queue now. The caller holds the gate where the limit is shared.';
 
-CREATE FUNCTION {schema}.line_up(given bigint[], attempts integer[], recoveries integer[]) RETURNS bigint
+CREATE FUNCTION {schema}.line_up(given bigint[], of_attempts integer[], new_recoveries integer[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -85,7 +85,7 @@ DECLARE
     called text[];
 BEGIN
     WITH back AS (
-        DELETE FROM running r USING unnest(given, attempts, recoveries) AS g (seq, attempt, recoveries)
+        DELETE FROM running r USING unnest(given, of_attempts, new_recoveries) AS g (seq, attempt, recoveries)
         WHERE r.seq = g.seq AND r.attempt = g.attempt
         RETURNING r.seq, r.attempt, coalesce(g.recoveries, r.recoveries) AS recoveries, r.rank, r.line,
             r.fenced, r.resumed_line, r.queue, r.key, r.deduplication_id, r.started_at
@@ -162,18 +162,22 @@ LANGUAGE sql STABLE SET search_path = {schema}, pg_catalog, pg_temp
 AS $$
 SELECT coalesce(array_agg(near.name ORDER BY near.likeness DESC, near.name), ARRAY[]::text[])
 FROM (
-    SELECT q.name, 2.0 * sum((strpos(lower(asked), lower(substr(q.name, i, 2))) > 0)::integer)
-        / greatest(char_length(q.name) + char_length(asked) - 2, 1) AS likeness
+    SELECT q.name, (
+            2.0 * sum((strpos(lower(asked), lower(substr(q.name, i, 2))) > 0)::integer)
+            / greatest(char_length(q.name) + char_length(asked) - 2, 1)
+            + 2.0 * sum((strpos(lower(asked), lower(substr(q.name, i, 1))) > 0)::integer)
+            / (char_length(q.name) + char_length(asked))
+        ) / 2 AS likeness
     FROM queue q CROSS JOIN LATERAL generate_series(1, greatest(char_length(q.name) - 1, 1)) AS i
     WHERE q.name <> '_towpath'
     GROUP BY q.name
     ORDER BY likeness DESC, q.name
     LIMIT 3
 ) AS near
-WHERE near.likeness >= 0.5
+WHERE near.likeness >= 0.35
 $$;
 COMMENT ON FUNCTION {schema}.nearest_queues(text) IS
-    'Up to three names that share most pairs of letters with the one asked for (Dice''s coefficient).';
+    'Up to three names that are most like the one asked for, by the letters and pairs of letters that they share.';
 
 CREATE FUNCTION {schema}.status_of(target bigint) RETURNS text
 LANGUAGE sql STABLE SET search_path = {schema}, pg_catalog, pg_temp
@@ -459,8 +463,8 @@ BEGIN
             SELECT n.item::integer, 'deduplicated', w.seq, id_of(w), ARRAY[n.deduplication_id]
             FROM unnest(seqs, deduplication_ids, refuse_duplicates)
                 WITH ORDINALITY AS n (seq, deduplication_id, refuses, item)
-            JOIN unnest(losers, holders) AS l (seq, holder) ON l.seq = n.seq
-            LEFT JOIN workflow w ON w.seq = l.holder
+            JOIN unnest(losers, holders) AS l (seq, held_by) ON l.seq = n.seq
+            LEFT JOIN workflow w ON w.seq = l.held_by
             WHERE n.refuses
             LIMIT 1;
         IF FOUND THEN
@@ -501,9 +505,9 @@ BEGIN
                 mine.seq IS NOT NULL AS created
             FROM unnest(seqs, ids) WITH ORDINALITY AS n (seq, id, item)
             LEFT JOIN workflow mine ON mine.seq = n.seq
-            LEFT JOIN unnest(losers, holders) AS l (seq, holder) ON l.seq = n.seq
+            LEFT JOIN unnest(losers, holders) AS l (seq, held_by) ON l.seq = n.seq
             LEFT JOIN workflow other ON mine.seq IS NULL
-                AND (other.seq = l.holder OR (l.seq IS NULL AND other.id = n.id))
+                AND (other.seq = l.held_by OR (l.seq IS NULL AND other.id = n.id))
         )
         INSERT INTO step (seq, position, attempt, name, output, child, started_at, completed_at)
         SELECT parent_seq, parent_position, parent_attempt, new_name,
@@ -522,8 +526,8 @@ BEGIN
             NULL::text[]
         FROM unnest(seqs, ids) WITH ORDINALITY AS n (seq, id, item)
         LEFT JOIN workflow mine ON mine.seq = n.seq
-        LEFT JOIN unnest(losers, holders) AS l (seq, holder) ON l.seq = n.seq
-        LEFT JOIN workflow holder ON holder.seq = l.holder
+        LEFT JOIN unnest(losers, holders) AS l (seq, held_by) ON l.seq = n.seq
+        LEFT JOIN workflow holder ON holder.seq = l.held_by
         LEFT JOIN workflow same ON mine.seq IS NULL AND l.seq IS NULL AND same.id = n.id
         ORDER BY n.item;
 END

@@ -283,12 +283,17 @@ ORDER BY t.rank, t.line
 -- When a queue may have something to start without anybody calling, in seconds from now.
 SELECT extract(epoch FROM least(
     (SELECT p.due FROM {schema}.parked p WHERE p.queue = q.name ORDER BY p.due LIMIT 1),
-    (SELECT a.due FROM {schema}.alarm a WHERE a.queue = q.name ORDER BY a.due LIMIT 1),
-    CASE WHEN q.limiter_limit IS NOT NULL
-        THEN {schema}.opens_at(q.name, '', q.limiter_limit, q.limiter_period) END
-    ) - {schema}.clock())::float8,
+    CASE WHEN q.partitioning_enabled
+        THEN (SELECT a.due FROM {schema}.alarm a WHERE a.queue = q.name ORDER BY a.due LIMIT 1) END,
+    CASE WHEN l.opens_at > m.now THEN l.opens_at END
+    ) - m.now)::float8,
     EXISTS (SELECT FROM {schema}.wake w WHERE w.queue = q.name)
-FROM {schema}.queue q WHERE q.name = %(queue)s
+FROM {schema}.queue q
+CROSS JOIN LATERAL (SELECT {schema}.clock() AS now) AS m
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN q.limiter_limit IS NOT NULL
+        THEN {schema}.opens_at(q.name, '', q.limiter_limit, q.limiter_period) END AS opens_at) AS l
+WHERE q.name = %(queue)s
 
 -- name: gather
 -- After partitioning was switched on or off: what was enqueued before counts as one partition, or joins

@@ -47,7 +47,8 @@ SELECT a.workers,
     END,
     extract(epoch FROM least(
         (SELECT p.due FROM {schema}.parked p WHERE p.queue = q.name ORDER BY p.due LIMIT 1),
-        (SELECT l.due FROM {schema}.alarm l WHERE l.queue = q.name ORDER BY l.due LIMIT 1)
+        CASE WHEN q.partitioning_enabled
+            THEN (SELECT l.due FROM {schema}.alarm l WHERE l.queue = q.name ORDER BY l.due LIMIT 1) END
     ) - {schema}.clock())::float8
 FROM alive a LEFT JOIN {schema}.queue q ON q.name = ANY (%(queues)s::text[])
 

@@ -1,0 +1,134 @@
+"""What a worker knows of a queue that it serves, and what it asks of it next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from towpath.domain.ids import QueueName, WorkflowName
+from towpath.domain.queue import QueueSettings
+from towpath.store.claims import START_MARGIN_SECONDS, Claimed, ClaimRequest, ClaimWay, Place
+
+# Under a steady load the worker stops asking for calls; one full claim alone is no steady load.
+FULL_CLAIMS_BEFORE_AWAKE = 8
+# Looking through a line from its start again may cost so much of the time at most.
+RESCAN_SHARE = 0.05
+LONGEST_MARGIN_SECONDS = 1.28
+MARGIN_KEPT_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class QueueView:
+    """One queue as this worker sees it; times are the loop's.
+
+    A queue is `hot` from when something may be waiting in it until a claim comes back with less than
+    it asked for.
+
+    Attributes:
+        wants_sleep: Whether `sleeper` is to say that this worker waits for a call.
+        ripen: Whether delayed workflows may have become due.
+        wants_outlook: Whether to ask when something becomes due.
+        stray: Whether partitioning was switched and workflows of before are to be gathered.
+        passed: The places that the last claim passed, by name.
+        margin: Seconds within which a limited queue's functions begin after their claim.
+    """
+
+    name: QueueName
+    revision: int
+    settings: QueueSettings
+    paused: bool
+    hot: bool = True
+    asleep: bool = False
+    wants_sleep: bool = False
+    wants_wake: bool = False
+    wants_outlook: bool = False
+    ripen: bool = True
+    stray: bool = False
+    full_claims: int = 0
+    polled_at: float = 0.0
+    passed: Mapping[WorkflowName, Place] = field(default_factory=dict)
+    rescan_at: float = 0.0
+    margin: float = START_MARGIN_SECONDS
+    _late_at: float = 0.0
+
+    @property
+    def way(self) -> ClaimWay:
+        """By which statements it is claimed from."""
+        if self.settings.partition_queue:
+            return ClaimWay.PARTITIONED
+        return ClaimWay.GATED if self.settings.gated else ClaimWay.FREE
+
+    @property
+    def limited(self) -> bool:
+        """Whether the end of a workflow may let another begin."""
+        return self.settings.gated or self.settings.worker_concurrency is not None
+
+    @property
+    def dated(self) -> bool:
+        """Whether a limiter dates its starts, so that a function must begin soon after its claim."""
+        return self.settings.limiter is not None or self.settings.partition_limiter is not None
+
+    @property
+    def prefetches(self) -> bool:
+        """Whether more may be claimed than begins at once: only where that changes no order and no limit."""
+        return not (self.limited or self.settings.priority_enabled or self.paused)
+
+    def request(self, limit: int, now: float) -> ClaimRequest:
+        """Ask for so many workflows."""
+        if now >= self.rescan_at:
+            self.passed = {}
+        return ClaimRequest(
+            queue=self.name,
+            limit=limit,
+            revision=self.revision,
+            way=self.way,
+            passed=self.passed,
+            margin=self.margin,
+            ripen=self.ripen,
+        )
+
+    def asks_outlook(self) -> bool:
+        """Tell whether the next turn asks when something becomes due."""
+        waits = self.hot and (self.dated or self.settings.partition_queue)
+        return waits or self.ripen or self.wants_outlook or self.wants_sleep
+
+    def learn(
+        self, request: ClaimRequest, rows: Sequence[Claimed], now: float, took: float
+    ) -> None:
+        """Believe what a claim came back with, after `took` seconds."""
+        if len(rows) == request.limit:
+            self.hot = True
+            self.full_claims += 1
+            self.wants_wake = self.asleep and self.full_claims >= FULL_CLAIMS_BEFORE_AWAKE
+            self._pass(request, rows, now, took)
+            return
+        self.full_claims = 0
+        self.wants_wake = False
+        self.passed = {}
+        self.wants_sleep = not self.asleep
+
+    def _pass(
+        self, request: ClaimRequest, rows: Sequence[Claimed], now: float, took: float
+    ) -> None:
+        """Note how far the line was taken, so that the next claim does not walk through what is gone.
+
+        A row that was committed late, or came back, may stand before that: the line is looked through
+        from its start again once a polling interval, or more seldom where that is slow because another
+        transaction's old snapshot keeps the dead rows there. Priority allows no such short cut.
+        """
+        if self.settings.priority_enabled:
+            return
+        if not request.passed:
+            interval = self.settings.polling_interval.total_seconds()
+            self.rescan_at = now + max(interval, took / RESCAN_SHARE)
+        self.passed = {**request.passed, **{row.name: row.place for row in rows}}
+
+    def was_late(self, now: float) -> None:
+        """A function would have begun later than its start is dated: allow more time from now on."""
+        self._late_at = now
+        self.margin = min(self.margin * 2, LONGEST_MARGIN_SECONDS)
+
+    def forgive(self, now: float) -> None:
+        """Return to the usual margin once nothing was late for a while."""
+        if self.margin > START_MARGIN_SECONDS and now - self._late_at > MARGIN_KEPT_SECONDS:
+            self.margin = START_MARGIN_SECONDS
