@@ -165,9 +165,9 @@ WITH moment AS MATERIALIZED (
         SELECT r.name, r.version, r.rank FROM {schema}.ready r
         WHERE r.queue = %(queue)s AND r.key = c.key ORDER BY r.rank, r.line LIMIT 1) AS head ON true
 ), shut AS (
-    DELETE FROM {schema}.ticket t USING state s
-    WHERE t.queue = s.queue AND t.key = s.key
-      AND (s.name IS NULL OR NOT s.has_place OR s.opens_at > s.now)
+    DELETE FROM {schema}.ticket t
+    WHERE t.queue = %(queue)s AND t.key = ANY (ARRAY(
+        SELECT s.key FROM state s WHERE s.name IS NULL OR NOT s.has_place OR s.opens_at > s.now))
 ), opened AS (
     INSERT INTO {schema}.ticket AS t (rank, turn, queue, name, version, key)
     SELECT s.rank, s.turn, s.queue, s.name, s.version, s.key
@@ -256,7 +256,8 @@ WITH held AS (
 ), served AS (
     SELECT t.key, count(*) AS count, min(t.rank) AS rank FROM taken t GROUP BY t.key
 ), closed AS (
-    DELETE FROM {schema}.ticket t USING served s WHERE t.queue = %(queue)s AND t.key = s.key
+    DELETE FROM {schema}.ticket t
+    WHERE t.queue = %(queue)s AND t.key = ANY (ARRAY(SELECT s.key FROM served s))
 ), again AS (
     -- a key that may hold more places is looked at again; one place is looked at when it is free
     INSERT INTO {schema}.wake (rank, turn, queue, key)
