@@ -28,9 +28,11 @@ WITH outcome AS (
     RETURNING r.seq, r.attempt, r.fenced, r.resumed_line, r.rank, r.started_at, r.queue, r.key,
         r.deduplication_id, o.status, o.output
 ), freed AS (
-    DELETE FROM {schema}.deduplication d USING ended e
-    WHERE e.deduplication_id IS NOT NULL AND NOT e.fenced
-      AND d.queue = e.queue AND d.id = e.deduplication_id AND d.seq = e.seq
+    -- by arrays: a join would begin at the table, which may be long
+    DELETE FROM {schema}.deduplication d
+    WHERE d.queue = ANY (ARRAY(SELECT e.queue FROM ended e WHERE e.deduplication_id IS NOT NULL))
+      AND d.id = ANY (ARRAY(SELECT e.deduplication_id FROM ended e WHERE e.deduplication_id IS NOT NULL))
+      AND d.seq = ANY (ARRAY(SELECT e.seq FROM ended e WHERE e.deduplication_id IS NOT NULL AND NOT e.fenced))
 ), resumed AS (
     INSERT INTO {schema}.ready (seq, rank, line, attempt, queue, name, version, key)
     SELECT e.seq, {schema}.fresh_rank(e.rank), e.resumed_line, e.attempt, e.queue, w.name, w.version, e.key
