@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from towpath.domain.errors import QueueNotFoundError
@@ -16,7 +16,10 @@ from towpath.store.statements import Statements
 
 @dataclass(frozen=True, slots=True)
 class StoredSettings:
-    """The settings in force, and the manifest that owns them, if one does."""
+    """The settings in force, and the manifest that owns them, if one does.
+
+    `before` are the settings that a declaration found.
+    """
 
     name: QueueName
     revision: int
@@ -24,6 +27,7 @@ class StoredSettings:
     paused: bool
     closed: bool
     owner: str | None
+    before: QueueSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,12 @@ async def declare(
         written = {**named, **nobody, "settings": stored.to_json(settings), "paused": None}
         calls += [
             (statements["hold_settings"], named),
+            (statements["queue_settings"], {"queues": [queue]}),
             (statements["declare_queue"], {**written, "closed": None}),
         ]
-    *_, rows = await session.run(*calls, (statements["queue_settings"], {"queues": [queue]}))
-    return _stored(rows[0])
+    *answers, rows = await session.run(*calls, (statements["queue_settings"], {"queues": [queue]}))
+    before = None if settings is None else _stored(answers[3][0]).settings
+    return replace(_stored(rows[0]), before=before)
 
 
 async def settings_of(
