@@ -25,10 +25,20 @@ if TYPE_CHECKING:
     from towpath.api.client import Client
     from towpath.api.current import Current, current
     from towpath.api.default import (
+        cancel_workflow,
+        cancel_workflow_async,
+        delete_workflow,
+        delete_workflow_async,
         launch,
         list_workflows,
+        resume_workflow,
+        resume_workflow_async,
         retrieve_workflow,
         retrieve_workflow_async,
+        set_delay,
+        set_delay_async,
+        set_priority,
+        set_priority_async,
         shutdown,
         start_workflow,
         start_workflow_async,
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
     )
     from towpath.api.functions import Step, Workflow
     from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
+    from towpath.api.options import EnqueueItem, EnqueueOptions, SetEnqueueOptions
     from towpath.api.queue import Queue
     from towpath.api.starting import SetWorkflowID
     from towpath.domain.retry import Backoff
@@ -49,7 +60,10 @@ __all__ = [
     "Backoff",
     "Client",
     "Current",
+    "EnqueueItem",
+    "EnqueueOptions",
     "Queue",
+    "SetEnqueueOptions",
     "SetWorkflowID",
     "Step",
     "Worker",
@@ -58,12 +72,22 @@ __all__ = [
     "WorkflowHandleAsync",
     "WorkflowInfo",
     "WorkflowStatus",
+    "cancel_workflow",
+    "cancel_workflow_async",
     "current",
+    "delete_workflow",
+    "delete_workflow_async",
     "errors",
     "launch",
     "list_workflows",
+    "resume_workflow",
+    "resume_workflow_async",
     "retrieve_workflow",
     "retrieve_workflow_async",
+    "set_delay",
+    "set_delay_async",
+    "set_priority",
+    "set_priority_async",
     "shutdown",
     "start_workflow",
     "start_workflow_async",
@@ -76,6 +100,16 @@ _HOMES = {
     "towpath.api.client": ["Client"],
     "towpath.api.current": ["Current", "current"],
     "towpath.api.default": [
+        "cancel_workflow",
+        "cancel_workflow_async",
+        "resume_workflow",
+        "resume_workflow_async",
+        "delete_workflow",
+        "delete_workflow_async",
+        "set_priority",
+        "set_priority_async",
+        "set_delay",
+        "set_delay_async",
         "launch",
         "list_workflows",
         "retrieve_workflow",
@@ -88,6 +122,7 @@ _HOMES = {
     ],
     "towpath.api.functions": ["Step", "Workflow"],
     "towpath.api.handle": ["WorkflowHandle", "WorkflowHandleAsync"],
+    "towpath.api.options": ["EnqueueItem", "EnqueueOptions", "SetEnqueueOptions"],
     "towpath.api.queue": ["Queue"],
     "towpath.api.starting": ["SetWorkflowID"],
     "towpath.domain.retry": ["Backoff"],

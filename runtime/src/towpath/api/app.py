@@ -16,8 +16,18 @@ from typing import Any, ParamSpec, TypeVar, overload
 from towpath.api.connection import find_engine_settings
 from towpath.api.functions import Step, Workflow, is_async_function
 from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
+from towpath.api.managing import ManagesWorkflows
+from towpath.api.options import EnqueueItem
 from towpath.api.queue import Queue
-from towpath.api.starting import Start, import_guard, prepare, start_child, write_root
+from towpath.api.starting import (
+    Start,
+    import_guard,
+    prepare,
+    start_children,
+    write_on_connection,
+    write_on_connection_async,
+    write_root,
+)
 from towpath.codec import Codec, JsonCodec
 from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError
 from towpath.domain.ids import INTERNAL_QUEUE, QueueName, WorkflowName
@@ -50,7 +60,7 @@ EXIT_SECONDS = 2.0
 _INTERNAL = QueueDeclaration(INTERNAL_QUEUE, None)
 
 
-class App:
+class App(ManagesWorkflows):
     """Workflows, queues and a connection.
 
     Args:
@@ -152,48 +162,61 @@ class App:
 
         return decorate
 
-    def queue(
-        self,
-        name: str,
-        *,
-        concurrency: int | None = None,
-        worker_concurrency: int | None = None,
-    ) -> Queue:
-        """Return a `Queue` of this App."""
-        return Queue(name, concurrency=concurrency, worker_concurrency=worker_concurrency, app=self)
+    def queue(self, name: str, **options: Any) -> Queue:
+        """Return a `Queue` of this App; the options are those of `Queue`."""
+        return Queue(name, **options, app=self)
 
     # -- starting
 
     def start(self, start: Start) -> WorkflowHandle[Any]:
         """Start a workflow and return its handle; in a workflow it is a child, started once."""
+        ((handle, _),) = self.start_many(start)
+        return handle
+
+    def start_many(self, start: Start) -> list[tuple[WorkflowHandle[Any], bool]]:
+        """Start workflows, all or none, and return their handles and which of them are new."""
         refuse_blocking("enqueue", "queue.enqueue_async(...)")
         import_guard.check()
         engine = self.engine
-        new = prepare(engine, start)
+        prepared = prepare(engine, start)
         execution = running_in_workflow()
         if execution is not None:
-            child = run_blocking(start_child(execution, new, start, Blocking()))
+            started = run_blocking(start_children(execution, prepared, Blocking()))
             self._call_own_worker(start.queue)
-            return WorkflowHandle(lambda: self.engine, child)
-        done = engine.run(lambda session: write_root(session, engine, new, start.declaration))
-        self._call_own_worker(start.queue)
-        return WorkflowHandle(lambda: self.engine, done.workflow_id, done.seq)
+            return [(WorkflowHandle(lambda: self.engine, i), new) for i, new in started]
+        if prepared.connection is not None:
+            done = write_on_connection(engine, prepared)
+        else:
+            done = engine.run(lambda session: write_root(session, engine, prepared))
+            self._call_own_worker(start.queue)
+        return [
+            (WorkflowHandle(lambda: self.engine, d.workflow_id, d.seq), d.created) for d in done
+        ]
 
     async def start_async(self, start: Start) -> WorkflowHandleAsync[Any]:
         """As `start`, awaited from any loop."""
+        ((handle, _),) = await self.start_many_async(start)
+        return handle
+
+    async def start_many_async(self, start: Start) -> list[tuple[WorkflowHandleAsync[Any], bool]]:
+        """As `start_many`, awaited from any loop."""
         import_guard.check()
         engine = self.engine
-        new = prepare(engine, start)
+        prepared = prepare(engine, start)
         execution = running_in_workflow()
         if execution is not None:
-            child = await start_child(execution, new, start, Suspending())
+            started = await start_children(execution, prepared, Suspending())
             self._call_own_worker(start.queue)
-            return WorkflowHandleAsync(lambda: self.engine, child)
-        done = await engine.run_async(
-            lambda session: write_root(session, engine, new, start.declaration)
-        )
-        self._call_own_worker(start.queue)
-        return WorkflowHandleAsync(lambda: self.engine, done.workflow_id, done.seq)
+            return [(WorkflowHandleAsync(lambda: self.engine, i), new) for i, new in started]
+        if prepared.connection is not None:
+            done = await write_on_connection_async(engine, prepared)
+        else:
+            done = await engine.run_async(lambda session: write_root(session, engine, prepared))
+            self._call_own_worker(start.queue)
+        return [
+            (WorkflowHandleAsync(lambda: self.engine, d.workflow_id, d.seq), d.created)
+            for d in done
+        ]
 
     @overload
     def start_workflow(
@@ -359,4 +382,9 @@ class App:
 
 
 def _direct(function: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Start:
-    return Start(INTERNAL_QUEUE, function.definition.name, args, kwargs, None, _INTERNAL)
+    return Start(
+        queue=INTERNAL_QUEUE,
+        name=function.definition.name,
+        items=[EnqueueItem(args, kwargs)],
+        declaration=_INTERNAL,
+    )

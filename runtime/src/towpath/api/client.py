@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 from towpath.api.app import App
 from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
+from towpath.api.options import EnqueueItem
 from towpath.api.starting import Start
 from towpath.domain.ids import WorkflowName
 from towpath.domain.queue import check_queue_name
@@ -55,6 +57,32 @@ class Client:
         """Return workflows, newest first."""
         return self._app.list_workflows(queue_name=queue_name, name=name, limit=limit)
 
+    def cancel_workflow(self, workflow_id: str) -> None:
+        """As `App.cancel_workflow`."""
+        self._app.cancel_workflow(workflow_id)
+
+    def resume_workflow(self, workflow_id: str) -> WorkflowHandle[Any]:
+        """As `App.resume_workflow`."""
+        return self._app.resume_workflow(workflow_id)
+
+    def delete_workflow(self, workflow_id: str) -> None:
+        """As `App.delete_workflow`."""
+        self._app.delete_workflow(workflow_id)
+
+    def set_priority(self, workflow_id: str, priority: int) -> None:
+        """As `App.set_priority`."""
+        self._app.set_priority(workflow_id, priority)
+
+    def set_delay(
+        self,
+        workflow_id: str,
+        *,
+        delay_seconds: float | None = None,
+        start_at: datetime | None = None,
+    ) -> None:
+        """As `App.set_delay`."""
+        self._app.set_delay(workflow_id, delay_seconds=delay_seconds, start_at=start_at)
+
     def close(self) -> None:
         """Close the connections."""
         self._app.shutdown()
@@ -75,4 +103,8 @@ def _start(
     queue_name: str, workflow_name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Start:
     name = check_name(workflow_name, kind="workflow")
-    return Start(check_queue_name(queue_name), WorkflowName(name), args, kwargs)
+    return Start(
+        queue=check_queue_name(queue_name),
+        name=WorkflowName(name),
+        items=[EnqueueItem(args, kwargs)],
+    )

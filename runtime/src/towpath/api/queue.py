@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from towpath.api.functions import Workflow
 from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
+from towpath.api.options import (
+    NO_OPTIONS,
+    EnqueueItem,
+    EnqueueOptions,
+    OnDuplicate,
+    check_options,
+)
 from towpath.api.starting import Start
 from towpath.domain.errors import UsageError
-from towpath.domain.ids import QueueName
-from towpath.domain.queue import UNLIMITED, QueueSettings, check_queue_name, check_queue_settings
+from towpath.domain.ids import QueueName, check_chosen_id
+from towpath.domain.queue import (
+    ALLOWED_POLLING_INTERVAL,
+    DEFAULT_POLLING_INTERVAL,
+    MAX_POLLING_INTERVAL,
+    MIN_POLLING_INTERVAL,
+    UNLIMITED,
+    QueueSettings,
+    check_queue_name,
+    check_queue_settings,
+    make_limiter,
+    make_seconds,
+)
 from towpath.executor.registry import QueueDeclaration
 
 if TYPE_CHECKING:
@@ -19,48 +39,20 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Item = EnqueueItem | Sequence[Any]
+"""One workflow of `enqueue_many`: a tuple of its arguments, or an `EnqueueItem`."""
 
-class Queue:
-    """A named queue.
 
-    Without options it makes the queue's row where it is missing and changes nothing: a manifest, or
-    other code, declares the limits. With options the code declares them; a manifest wins over code.
+class Enqueuing(ABC):
+    """What a queue and a queue with options do alike."""
 
-    Args:
-        name: 1 to 255 characters, without a comma.
-        concurrency: How many of its workflows run at once, in all workers together.
-        worker_concurrency: How many of them run at once in one worker.
-        app: The App that it belongs to; the default App's unless given.
+    @abstractmethod
+    def start_of(self, function: Workflow[..., Any], items: Sequence[Item], *, many: bool) -> Start:
+        """Return the start of workflows on this queue."""
 
-    Raises:
-        QueueSettingsError: a value is out of bounds.
-        ConfigurationError: the queue is declared with other options in this process.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        concurrency: int | None = None,
-        worker_concurrency: int | None = None,
-        app: App | None = None,
-    ) -> None:
-        self.name: QueueName = check_queue_name(name)
-        settings = check_queue_settings(
-            name, QueueSettings(concurrency=concurrency, worker_concurrency=worker_concurrency)
-        )
-        declared = None if settings == UNLIMITED else settings
-        self._declaration = QueueDeclaration(self.name, declared)
-        self._find_app: Callable[[], App] = _default_app if app is None else lambda: app
-        self._find_app().registry.add_queue(self._declaration)
-
-    def options(self, *, workflow_id: str | None = None) -> BoundQueue:
-        """Return the queue with options for the enqueues made through it.
-
-        Args:
-            workflow_id: The id of the workflow; the same id again is the same workflow.
-        """
-        return BoundQueue(self, workflow_id=workflow_id)
+    @abstractmethod
+    def find_app(self) -> App:
+        """Return the App that it belongs to."""
 
     @overload
     def enqueue(
@@ -77,10 +69,14 @@ class Queue:
 
         Raises:
             ValueNotEncodableError: an argument that cannot be recorded; nothing is written.
+            EnqueueOptionError: the queue does not take an option; nothing is written.
+            QueueDeduplicatedError: another workflow of the queue holds the deduplication id.
+            QueueClosedError: the queue takes no new workflows.
             WorkflowIdConflictError: the chosen id is in use by another workflow name or queue.
             DatabaseUnreachableError: Postgres cannot be reached.
         """
-        return self._find_app().start(self.start_of(function, args, kwargs))
+        start = self.start_of(function, [EnqueueItem(args, kwargs)], many=False)
+        return self.find_app().start(start)
 
     @overload
     async def enqueue_async(
@@ -94,68 +90,212 @@ class Queue:
         self, function: Workflow[..., Any], *args: Any, **kwargs: Any
     ) -> WorkflowHandleAsync[Any]:
         """As `enqueue`, awaited from any loop."""
-        return await self._find_app().start_async(self.start_of(function, args, kwargs))
+        start = self.start_of(function, [EnqueueItem(args, kwargs)], many=False)
+        return await self.find_app().start_async(start)
+
+    @overload
+    def enqueue_many(
+        self, function: Workflow[..., Coroutine[Any, Any, T]], items: Sequence[Item]
+    ) -> list[tuple[WorkflowHandle[T], bool]]: ...
+    @overload
+    def enqueue_many(
+        self, function: Workflow[..., T], items: Sequence[Item]
+    ) -> list[tuple[WorkflowHandle[T], bool]]: ...
+    def enqueue_many(
+        self, function: Workflow[..., Any], items: Sequence[Item]
+    ) -> list[tuple[WorkflowHandle[Any], bool]]:
+        """Put many workflows in line, all or none: one round trip, one transaction.
+
+        Returns:
+            For each item its handle, and whether it was created; where not, the handle is that of the
+            workflow which has its id, or holds its deduplication id.
+
+        Raises:
+            TowpathError: as `enqueue`; a held deduplication id only with on_duplicate="raise".
+        """
+        return self.find_app().start_many(self.start_of(function, items, many=True))
+
+    @overload
+    async def enqueue_many_async(
+        self, function: Workflow[..., Coroutine[Any, Any, T]], items: Sequence[Item]
+    ) -> list[tuple[WorkflowHandleAsync[T], bool]]: ...
+    @overload
+    async def enqueue_many_async(
+        self, function: Workflow[..., T], items: Sequence[Item]
+    ) -> list[tuple[WorkflowHandleAsync[T], bool]]: ...
+    async def enqueue_many_async(
+        self, function: Workflow[..., Any], items: Sequence[Item]
+    ) -> list[tuple[WorkflowHandleAsync[Any], bool]]:
+        """As `enqueue_many`, awaited from any loop."""
+        return await self.find_app().start_many_async(self.start_of(function, items, many=True))
+
+
+class Queue(Enqueuing):
+    """A named queue.
+
+    Without options it makes the queue's row where it is missing and changes nothing: a manifest, or
+    other code, declares the limits. With options the code declares them; a manifest wins over code.
+
+    Args:
+        name: 1 to 255 characters, without a comma.
+        concurrency: How many of its workflows run at once, in all workers together.
+        worker_concurrency: How many of them run at once in one worker.
+        partition_concurrency: How many of one partition key run at once; 1 unless given.
+        limiter: `{"limit": 5, "period": 10}`: at most 5 starts in any 10 seconds.
+        partition_limiter: The same for each partition key.
+        priority_enabled: Whether its workflows may have a priority.
+        partition_queue: Whether its workflows have partition keys: in order within a key.
+        polling_interval_sec: The longest wait for what a lost notification has missed (default 1).
+        app: The App that it belongs to; the default App's unless given.
+
+    Raises:
+        QueueSettingsError: a value is out of bounds, or contradicts another.
+        ConfigurationError: the queue is declared with other options in this process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        concurrency: int | None = None,
+        worker_concurrency: int | None = None,
+        partition_concurrency: int | None = None,
+        limiter: Mapping[str, Any] | None = None,
+        partition_limiter: Mapping[str, Any] | None = None,
+        priority_enabled: bool = False,
+        partition_queue: bool = False,
+        polling_interval_sec: float | None = None,
+        app: App | None = None,
+    ) -> None:
+        self.name: QueueName = check_queue_name(name)
+        settings = QueueSettings(
+            concurrency=concurrency,
+            worker_concurrency=worker_concurrency,
+            partition_concurrency=partition_concurrency,
+            limiter=make_limiter(name, "limiter", limiter),
+            partition_limiter=make_limiter(name, "partition_limiter", partition_limiter),
+            priority_enabled=priority_enabled,
+            partition_queue=partition_queue,
+            polling_interval=_polling_interval(name, polling_interval_sec),
+        )
+        check_queue_settings(name, settings)
+        silent = settings == UNLIMITED and polling_interval_sec is None
+        self._declaration = QueueDeclaration(self.name, None if silent else settings)
+        self._find_app: Callable[[], App] = _default_app if app is None else lambda: app
+        self._find_app().registry.add_queue(self._declaration)
+
+    def options(
+        self,
+        *,
+        workflow_id: str | None = None,
+        priority: int | None = None,
+        deduplication_id: str | None = None,
+        on_duplicate: OnDuplicate | None = None,
+        queue_partition_key: str | None = None,
+        delay_seconds: float | None = None,
+        start_at: datetime | None = None,
+        app_version: str | None = None,
+        connection: Any = None,
+    ) -> BoundQueue:
+        """Return the queue with options for the enqueues made through it.
+
+        They are those of `EnqueueOptions`, and `workflow_id`: the same id again is the same workflow.
+
+        Raises:
+            EnqueueOptionError: an option that no queue takes.
+            InvalidWorkflowIdError: the id cannot be one.
+        """
+        options = EnqueueOptions(
+            priority=priority,
+            deduplication_id=deduplication_id,
+            on_duplicate=on_duplicate,
+            queue_partition_key=queue_partition_key,
+            delay_seconds=delay_seconds,
+            start_at=start_at,
+            app_version=app_version,
+            connection=connection,
+        )
+        chosen = None if workflow_id is None else check_chosen_id(workflow_id)
+        return BoundQueue(self, check_options(options), chosen)
 
     def start_of(
         self,
         function: Workflow[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        workflow_id: str | None = None,
+        items: Sequence[Item],
+        *,
+        many: bool,
+        options: EnqueueOptions = NO_OPTIONS,
     ) -> Start:
-        """Return the start of a workflow on this queue.
+        """Return the start of workflows on this queue.
 
         Raises:
-            UsageError: the function is not a workflow.
+            UsageError: the function is not a workflow, or an item no tuple of arguments.
         """
         if not isinstance(function, Workflow):
             raise UsageError(
                 f"{function!r} is not a workflow. Decorate it with @towpath.workflow() to enqueue it."
             )
         return Start(
-            self.name, function.definition.name, args, kwargs, workflow_id, self._declaration
+            queue=self.name,
+            name=function.definition.name,
+            items=[_item(item) for item in items],
+            declaration=self._declaration,
+            options=options,
+            many=many,
         )
+
+    def find_app(self) -> App:
+        """Return the App that it belongs to."""
+        return self._find_app()
 
     def __repr__(self) -> str:
         return f"Queue({self.name!r})"
 
 
-class BoundQueue:
+class BoundQueue(Enqueuing):
     """A queue with the options of an enqueue."""
 
-    def __init__(self, queue: Queue, *, workflow_id: str | None) -> None:
+    def __init__(self, queue: Queue, options: EnqueueOptions, workflow_id: str | None) -> None:
         self._queue = queue
+        self._options = options
         self._workflow_id = workflow_id
 
-    @overload
-    def enqueue(
-        self, function: Workflow[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> WorkflowHandle[T]: ...
-    @overload
-    def enqueue(
-        self, function: Workflow[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> WorkflowHandle[T]: ...
-    def enqueue(
-        self, function: Workflow[..., Any], *args: Any, **kwargs: Any
-    ) -> WorkflowHandle[Any]:
-        """As `Queue.enqueue`, with the options."""
-        start = self._queue.start_of(function, args, kwargs, self._workflow_id)
-        return self._queue._find_app().start(start)  # noqa: SLF001 - one class in two parts
+    def start_of(self, function: Workflow[..., Any], items: Sequence[Item], *, many: bool) -> Start:
+        """As `Queue.start_of`, with the options.
 
-    @overload
-    async def enqueue_async(
-        self, function: Workflow[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> WorkflowHandleAsync[T]: ...
-    @overload
-    async def enqueue_async(
-        self, function: Workflow[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> WorkflowHandleAsync[T]: ...
-    async def enqueue_async(
-        self, function: Workflow[..., Any], *args: Any, **kwargs: Any
-    ) -> WorkflowHandleAsync[Any]:
-        """As `enqueue`, awaited from any loop."""
-        start = self._queue.start_of(function, args, kwargs, self._workflow_id)
-        return await self._queue._find_app().start_async(start)  # noqa: SLF001 - one class in two parts
+        Raises:
+            UsageError: one id for many workflows.
+        """
+        if self._workflow_id is not None:
+            if many:
+                raise UsageError("workflow_id= is for one workflow: give each EnqueueItem its own.")
+            (only,) = map(_item, items)
+            items = [EnqueueItem(only.args, only.kwargs, self._workflow_id)]
+        return self._queue.start_of(function, items, many=many, options=self._options)
+
+    def find_app(self) -> App:
+        """Return the queue's App."""
+        return self._queue.find_app()
+
+
+def _item(given: Item) -> EnqueueItem:
+    if isinstance(given, EnqueueItem):
+        return given
+    if isinstance(given, tuple | list):
+        return EnqueueItem(given)
+    raise UsageError(
+        f"{given!r} is no item of enqueue_many. Pass a tuple of arguments, as (1, 'a') or (1,), "
+        "or an EnqueueItem."
+    )
+
+
+def _polling_interval(name: str, seconds: float | None) -> Any:
+    if seconds is None:
+        return DEFAULT_POLLING_INTERVAL
+    return make_seconds(
+        name, "polling_interval_sec", seconds, ALLOWED_POLLING_INTERVAL, MIN_POLLING_INTERVAL,
+        MAX_POLLING_INTERVAL,
+    )  # fmt: skip
 
 
 def _default_app() -> App:

@@ -54,6 +54,10 @@ towpath workflow start fulfil 42 '{"express": true}' --queue orders --id order-4
 @click.option(
     "--id", "workflow_id", help="The workflow's id; the same id again starts nothing twice"
 )
+@click.option("--priority", type=int, help="Higher is more urgent; on queues with priority")
+@click.option("--key", "partition_key", help="The partition key; on partitioned queues")
+@click.option("--deduplication-id", help="Held by one workflow of the queue at a time")
+@click.option("--delay", type=float, help="Seconds before it joins the line")
 @click.option("--wait", is_flag=True, help="Wait for its end and print its result as JSON")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait  [no end]")
 @output_option
@@ -64,6 +68,10 @@ def start(
     queue_name: str,
     kwargs: tuple[str, ...],
     workflow_id: str | None,
+    priority: int | None,
+    partition_key: str | None,
+    deduplication_id: str | None,
+    delay: float | None,
     timeout: float | None,
     output: str,
     database_url: str | None,
@@ -72,17 +80,20 @@ def start(
     wait: bool,
 ) -> None:
     """Start one workflow."""
+    from towpath.api.options import EnqueueItem, EnqueueOptions
     from towpath.api.starting import Start
     from towpath.domain.ids import WorkflowName
     from towpath.domain.queue import check_queue_name
 
-    new = Start(
-        check_queue_name(queue_name),
-        WorkflowName(name),
-        [parse_value(arg) for arg in args],
-        _keyword_arguments(kwargs),
-        workflow_id,
+    options = EnqueueOptions(
+        priority=priority,
+        queue_partition_key=partition_key,
+        deduplication_id=deduplication_id,
+        delay_seconds=delay,
     )
+    values = [parse_value(arg) for arg in args]
+    item = EnqueueItem(values, _keyword_arguments(kwargs), workflow_id, options)
+    new = Start(queue=check_queue_name(queue_name), name=WorkflowName(name), items=[item])
     with connected(database_url, schema) as app:
         started = app.start(new).workflow_id
         if not wait:
@@ -184,6 +195,10 @@ def get(workflow_id: str, output: str, database_url: str | None, schema: str | N
             ("QUEUE", info.queue_name),
             ("STATUS", info.status if why is None else f"{info.status}: {why}"),
             ("ATTEMPT", info.attempt),
+            ("PRIORITY", info.priority),
+            ("PARTITION-KEY", info.queue_partition_key),
+            ("DEDUPLICATION-ID", info.deduplication_id),
+            ("DUE", moment(info.due_at)),
             ("WORKER", info.worker),
             ("CREATED", moment(info.created_at)),
             ("STARTED", moment(info.started_at)),
@@ -193,6 +208,49 @@ def get(workflow_id: str, output: str, database_url: str | None, schema: str | N
             *_ending(info),
         ]
     )
+
+
+@workflow.command(short_help="Cancel a workflow")
+@click.argument("workflow_id", metavar="ID")
+@connection_options
+def cancel(workflow_id: str, database_url: str | None, schema: str | None) -> None:
+    """Cancel a workflow that has not ended; running code ends at its next step boundary."""
+    with connected(database_url, schema) as app:
+        app.cancel_workflow(workflow_id)
+    click.echo(f"workflow {workflow_id!r} is cancelled", err=True)
+
+
+@workflow.command(short_help="Resume a cancelled workflow")
+@click.argument("workflow_id", metavar="ID")
+@connection_options
+def resume(workflow_id: str, database_url: str | None, schema: str | None) -> None:
+    """Put a cancelled or given-up workflow at the end of its queue's line; its steps are kept."""
+    with connected(database_url, schema) as app:
+        status = app.resume_workflow(workflow_id).get_status().status
+    click.echo(f"workflow {workflow_id!r} is {status}", err=True)
+
+
+@workflow.command(short_help="Delete a workflow")
+@click.argument("workflow_id", metavar="ID")
+@connection_options
+def delete(workflow_id: str, database_url: str | None, schema: str | None) -> None:
+    """Delete a workflow and all that it recorded; one that has not ended is cancelled first."""
+    with connected(database_url, schema) as app:
+        app.delete_workflow(workflow_id)
+    click.echo(f"workflow {workflow_id!r} is deleted", err=True)
+
+
+@workflow.command("set-priority", short_help="Change a waiting workflow's priority")
+@click.argument("workflow_id", metavar="ID")
+@click.argument("priority", type=int)
+@connection_options
+def set_priority(
+    workflow_id: str, priority: int, database_url: str | None, schema: str | None
+) -> None:
+    """Change the priority of a workflow that waits: 1 to 2147483647, higher is more urgent."""
+    with connected(database_url, schema) as app:
+        app.set_priority(workflow_id, priority)
+    click.echo(f"workflow {workflow_id!r} has priority {priority}", err=True)
 
 
 def parse_value(given: str) -> Any:

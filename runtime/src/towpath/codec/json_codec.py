@@ -17,7 +17,10 @@ from typing import Any, Final, NoReturn
 
 from towpath.codec.protocol import ValueNotDecodableError
 from towpath.codec.refusals import TAG, find_refusal, name_type
-from towpath.domain.errors import ValueNotEncodableError
+from towpath.domain.errors import ValueNotEncodableError, ValueTooLargeError
+
+DEFAULT_MAX_BYTES: Final = 16 * 1024 * 1024
+"""The largest value that is recorded: beyond it rows are slow to read for everybody."""
 
 # Deep enough for any data, and far below where an encoder, a decoder or another language's parser
 # overflows its stack: what was encoded near the top of a stack is decoded near the bottom of one.
@@ -48,11 +51,19 @@ class JsonCodec:
 
     name: Final = "json"
 
+    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+
     def encode_input(self, args: Sequence[object], kwargs: Mapping[str, object]) -> str:
-        """Return `{"args":[...],"kwargs":{...}}`, or raise ValueNotEncodableError."""
+        """Return `{"args":[...],"kwargs":{...}}`.
+
+        Raises:
+            ValueNotEncodableError: naming the place of what would not come back as it is.
+            ValueTooLargeError: the arguments are beyond the bound.
+        """
         positional = _encode(list(args), "args")
         named = _encode(dict(kwargs), "kwargs") if kwargs else "{}"
-        return f'{{"args":{positional},"kwargs":{named}}}'
+        return self._bounded(f'{{"args":{positional},"kwargs":{named}}}', "arguments")
 
     def decode_input(self, text: str) -> tuple[list[Any], dict[str, Any]]:
         """Return the positional and the keyword arguments of a recorded call."""
@@ -67,10 +78,15 @@ class JsonCodec:
         )
 
     def encode(self, value: object, path: str = "result") -> str:
-        """Return the value's JSON text, or raise ValueNotEncodableError naming the place in it."""
+        """Return the value's JSON text; raises as `encode_input` does."""
         if value is None:
             return "null"
-        return _encode(value, path)
+        return self._bounded(_encode(value, path), path)
+
+    def _bounded(self, text: str, path: str) -> str:
+        if len(text) * 4 > self._max_bytes and (size := len(text.encode())) > self._max_bytes:
+            raise ValueTooLargeError(path=path, size=size, bound=self._max_bytes)
+        return text
 
     def decode(self, text: str) -> Any:
         """Return the value of a JSON text, or raise ValueNotDecodableError."""

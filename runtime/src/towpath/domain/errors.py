@@ -13,6 +13,7 @@
         AlreadyLaunchedError            a second launch
         ImportingApplicationError       an enqueue while the worker imports the application
       ValueNotEncodableError            a value that the codec would not give back as it was
+      ValueTooLargeError                a value beyond the bound of what is recorded
       QueueNotFoundError                no queue of that name
       QueueClosedError                  the queue takes no new workflows
       WorkflowNotFoundError             no workflow of that id
@@ -83,10 +84,14 @@ class QueueSettingsError(ConfigurationError):
 
 
 class EnqueueOptionError(ConfigurationError):
-    """An option of an enqueue that is out of bounds, or that the queue does not take; nothing was written."""
+    """An option of an enqueue that is out of bounds, or that the queue does not take; nothing was written.
 
-    def __init__(self, *, queue_name: str, field: str, value: object, allowed: str) -> None:
-        super().__init__(f"queue {queue_name!r}: {field} is {value!r}; allowed is {allowed}.")
+    `queue_name` is None where no queue would take it.
+    """
+
+    def __init__(self, *, queue_name: str | None, field: str, value: object, allowed: str) -> None:
+        where = "" if queue_name is None else f"queue {queue_name!r}: "
+        super().__init__(f"{where}{field} is {value!r}; allowed is {allowed}.")
         self.queue_name = queue_name
         self.field = field
         self.value = value
@@ -168,6 +173,19 @@ class ValueNotEncodableError(TowpathError):
         self.path = path
         self.type_name = type_name
         self.reason = reason
+
+
+class ValueTooLargeError(TowpathError):
+    """A value whose recorded text would be beyond the bound (bytes)."""
+
+    def __init__(self, *, path: str, size: int, bound: int) -> None:
+        super().__init__(
+            f"{path} has {size} bytes as it is recorded; allowed are {bound}. Store it elsewhere and "
+            "pass its address, or raise TOWPATH_MAX_VALUE_BYTES."
+        )
+        self.path = path
+        self.size = size
+        self.bound = bound
 
 
 class QueueNotFoundError(TowpathError):

@@ -27,6 +27,9 @@ class WorkflowInfo:
         error: What it raised, as `Type: message`; None unless its status is ERROR.
         attempt: How often it was handed to a worker; 0 before the first time.
         worker: The worker that runs it now.
+        priority: Higher is more urgent; None is least urgent.
+        due_at: When a DELAYED one joins the line.
+        app_version: The application version that alone may run it; empty for any.
     """
 
     workflow_id: str
@@ -42,6 +45,11 @@ class WorkflowInfo:
     completed_at: datetime | None
     attempt: int
     worker: str | None
+    priority: int | None
+    queue_partition_key: str | None
+    deduplication_id: str | None
+    due_at: datetime | None
+    app_version: str
 
 
 async def get(
@@ -114,6 +122,11 @@ def _info(codec: Codec, row: workflows.WorkflowRow) -> WorkflowInfo:
         completed_at=row.completed_at,
         attempt=row.attempt,
         worker=row.worker,
+        priority=row.priority,
+        queue_partition_key=row.partition_key,
+        deduplication_id=row.deduplication_id,
+        due_at=row.due,
+        app_version=row.version,
     )
 
 

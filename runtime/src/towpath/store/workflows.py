@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from towpath.domain.errors import WorkflowNotFoundError
+from towpath.domain.errors import EnqueueOptionError, WorkflowNotFoundError, WorkflowStatusError
 from towpath.domain.ids import (
     QueueName,
     Seq,
@@ -59,6 +59,11 @@ class WorkflowRow:
     attempt: int
     worker: str | None
     parent: Seq | None
+    priority: int | None
+    partition_key: str | None
+    deduplication_id: str | None
+    due: datetime | None
+    version: str
 
 
 async def results(
@@ -133,6 +138,7 @@ def _row(row: Row) -> WorkflowRow:
     (
         seq, chosen_id, secret, queue, name, codec, text, created_at,
         status, output, completed_at, started_at, attempt, worker, parent,
+        priority, key, deduplication_id, due, version,
     ) = row  # fmt: skip
     return WorkflowRow(
         seq=seq,
@@ -149,4 +155,98 @@ def _row(row: Row) -> WorkflowRow:
         attempt=attempt,
         worker=worker,
         parent=parent,
+        priority=priority,
+        partition_key=key,
+        deduplication_id=deduplication_id,
+        due=due,
+        version=version,
     )
+
+
+async def cancel(
+    session: Session, statements: Statements, workflow_id: str
+) -> WorkflowStatus | None:
+    """Cancel a workflow; return the status that it had, or None where it had ended.
+
+    Raises:
+        WorkflowNotFoundError: there is none of that id.
+    """
+    located = await locate(session, statements, workflow_id)
+    (rows,) = await session.run((statements["cancel"], {"seqs": [located.seq]}))
+    return None if rows[0][1] is None else WorkflowStatus(rows[0][1])
+
+
+async def resume(
+    session: Session, statements: Statements, workflow_id: str
+) -> WorkflowStatus | None:
+    """Put a cancelled or given-up workflow in line again; return None, or what it is instead.
+
+    Raises:
+        WorkflowNotFoundError: there is none of that id.
+    """
+    located = await locate(session, statements, workflow_id)
+    (rows,) = await session.run((statements["resume"], {"seq": located.seq}))
+    return None if rows[0][0] is None else WorkflowStatus(rows[0][0])
+
+
+async def forget(session: Session, statements: Statements, workflow_id: str) -> None:
+    """Delete a workflow and all that it recorded.
+
+    Raises:
+        WorkflowNotFoundError: there is none of that id.
+    """
+    located = await locate(session, statements, workflow_id)
+    await session.run((statements["forget"], {"seq": located.seq}))
+
+
+async def set_priority(
+    session: Session, statements: Statements, workflow_id: str, priority: int
+) -> None:
+    """Move a workflow that waits to another priority.
+
+    Raises:
+        WorkflowNotFoundError: there is none of that id.
+        WorkflowStatusError: it has begun, or has ended.
+        EnqueueOptionError: its queue has no priority.
+    """
+    located = await locate(session, statements, workflow_id)
+    call = statements["set_priority"], {"seq": located.seq, "priority": priority}
+    (rows,) = await session.run(call)
+    if not rows:
+        raise WorkflowNotFoundError(workflow_id=workflow_id)
+    enabled, queue, status = rows[0]
+    if not enabled:
+        allowed = "none on a queue without priority (priority_enabled=True)"
+        raise EnqueueOptionError(
+            queue_name=queue, field="priority", value=priority, allowed=allowed
+        )
+    _refuse(workflow_id, status, "a change of priority", "DELAYED and ENQUEUED workflows")
+
+
+async def set_delay(
+    session: Session,
+    statements: Statements,
+    workflow_id: str,
+    *,
+    delay_seconds: float | None,
+    start_at: datetime | None,
+) -> None:
+    """Change when a delayed workflow joins the line.
+
+    Raises:
+        WorkflowNotFoundError: there is none of that id.
+        WorkflowStatusError: it is not DELAYED.
+    """
+    located = await locate(session, statements, workflow_id)
+    parameters = {"seq": located.seq, "delay": delay_seconds, "due": start_at}
+    (rows,) = await session.run((statements["set_delay"], parameters))
+    _refuse(workflow_id, rows[0][0], "a change of delay", "DELAYED workflows")
+
+
+def _refuse(workflow_id: str, status: str | None, verb: str, allowed: str) -> None:
+    if status == "gone":
+        raise WorkflowNotFoundError(workflow_id=workflow_id)
+    if status is not None:
+        raise WorkflowStatusError(
+            workflow_id=workflow_id, status=status, verb=verb, allowed=allowed
+        )
