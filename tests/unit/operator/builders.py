@@ -119,7 +119,7 @@ def owner(declared: Queue, cluster: str = CLUSTER) -> Owner:
     )
 
 
-def row(of: Owner | None, name: str = "mail", **settings: int) -> QueueRow:
+def row(of: Owner | None, name: str = "mail", **settings: Any) -> QueueRow:
     """Return a queue's row."""
     return QueueRow(queue_name=name, settings=QueueSettings(**settings), owner=of)
 
