@@ -289,6 +289,26 @@ def test_a_pool_that_was_not_looked_at_since_its_last_change_is_not_ready() -> N
     assert reason(plan) == "PoolNotReady"
 
 
+def test_a_pool_as_it_was_before_our_last_apply_proves_nothing() -> None:
+    child = pool_child()
+    assert child.last is not None
+    plan = plan_queue(
+        SERVED, with_row(pool=replace(child, last=replace(child.last, generation=2))), NOW
+    )
+    assert plan.actions == ()
+    assert reason(plan) == "PoolNotReady"
+
+
+def test_a_ready_pool_that_is_just_being_deleted_is_no_pool_any_more() -> None:
+    child = pool_child()
+    going = {**child.live["metadata"], "deletionTimestamp": "2026-03-01T12:00:00Z"}
+    child = replace(child, live={**child.live, "metadata": going})
+    plan = plan_queue(SERVED, with_row(pool=child), NOW)
+    assert plan.actions == ()
+    assert reason(plan) == "PoolNotReady"
+    assert "being deleted" in condition(plan)["message"]
+
+
 def test_a_pool_of_that_name_that_is_not_ours_is_left_alone() -> None:
     theirs = live(made_pool(), ownerReferences=[])
     plan = plan_queue(SERVED, with_row(pool=theirs), NOW)

@@ -327,12 +327,6 @@ def test_pods_that_are_still_starting_are_counted() -> None:
     assert plan.events == ()
 
 
-def test_a_rollout_that_is_not_complete_is_not_ready() -> None:
-    there = children()
-    there["deployment"] = with_status(there["deployment"], replicas=3)
-    assert reason(planned(**there)) == "PodsStarting"
-
-
 def test_a_pod_that_cannot_import_the_application_is_the_pools_reason() -> None:
     there = children()
     there["deployment"] = with_status(there["deployment"], availableReplicas=0)

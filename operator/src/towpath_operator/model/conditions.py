@@ -88,7 +88,7 @@ REASON_DOCS: Final[dict[Reason, str]] = {
     Reason.POOL_NOT_READY: "The Queue's own WorkerPool is not Ready; the message says why.",
     Reason.NAME_TAKEN: "An object of the child's name exists and belongs to something else.",
     Reason.TEMPLATE_REJECTED: "The pod template cannot be used; the message says which part.",
-    Reason.PODS_STARTING: "Fewer pods are available than wanted; they are being started.",
+    Reason.PODS_STARTING: "Not all wanted pods are available yet, or older ones are still being replaced.",
     Reason.PODS_REJECTED: "The API server refuses to create the pods.",
     Reason.QUOTA_EXCEEDED: "A ResourceQuota of the namespace leaves no room for the pods.",
     Reason.IMAGE_PULL: "The kubelet cannot pull the image of a pod.",

@@ -29,6 +29,15 @@ def plan_child(
     return ApplyObject(kind=kind, key=key, manifest=manifest, applied=applied)
 
 
+def is_current(child: Child) -> bool:
+    """Tell whether a child as it was read shows our last apply, and is not about to go.
+
+    Nothing need be done about one that does not; but what its status says is of the time before.
+    """
+    live, last = read_metadata(child.live), child.last
+    return not live.being_deleted and (last is None or live.generation >= last.generation)
+
+
 def name_taken(kind: Kind, key: ObjectKey) -> Blocked:
     """Say that the child's name belongs to something else; that is never overwritten."""
     return Blocked(

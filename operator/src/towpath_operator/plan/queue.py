@@ -10,7 +10,7 @@ from towpath_operator.model.conditions import ConditionType, Reason
 from towpath_operator.model.metadata import read_metadata
 from towpath_operator.model.queue import Queue
 from towpath_operator.plan.actions import Action, DeclareQueue, DeleteObject, Plan
-from towpath_operator.plan.children import plan_child
+from towpath_operator.plan.children import is_current, plan_child
 from towpath_operator.plan.database import database_trouble
 from towpath_operator.plan.observed import (
     Blocked,
@@ -110,11 +110,14 @@ def _readiness(queue: Queue, observed: QueueObserved) -> Verdict:
     in_force = yes(Reason.IN_FORCE, f"Queue {queue.queue_name!r} has the declared limits.")
     if queue.spec.workers is None:
         return in_force
-    live = observed.pool.live if observed.pool is not None else {}
-    if not live:
+    pool = observed.pool
+    if pool is None:
         return _pool_not_ready(queue, "it is being applied")
-    ready = ready_condition(live.get("status") or {}) or {}
-    if ready.get("observedGeneration") != read_metadata(live).generation:
+    live = read_metadata(pool.live)
+    if live.being_deleted:
+        return _pool_not_ready(queue, "it is being deleted, and is made again when it is gone")
+    ready = ready_condition(pool.live.get("status") or {}) or {}
+    if not is_current(pool) or ready.get("observedGeneration") != live.generation:
         return _pool_not_ready(queue, "it has not been looked at yet")
     if ready.get("status") == "True":
         return in_force

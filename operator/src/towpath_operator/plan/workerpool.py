@@ -9,7 +9,6 @@ from typing import Any
 
 from towpath.domain.queue import QueueSettings
 from towpath_operator.model.conditions import ConditionType, Reason
-from towpath_operator.model.metadata import read_metadata
 from towpath_operator.model.queue import Queue
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.actions import Action, Event, Plan
@@ -17,7 +16,7 @@ from towpath_operator.plan.autoscaling import Decision, decide
 from towpath_operator.plan.children import plan_child
 from towpath_operator.plan.database import database_trouble
 from towpath_operator.plan.observed import Blocked, DatabaseObserved, WorkerPoolObserved
-from towpath_operator.plan.pods import pods_trouble
+from towpath_operator.plan.rollout import rollout_obstacle
 from towpath_operator.plan.status import (
     RETRY_AFTER,
     Draft,
@@ -70,8 +69,9 @@ def _settled(pool: WorkerPool, observed: WorkerPoolObserved, plan: _Planned, now
     if isinstance(plan.children, Blocked):
         draft = _draft(pool, observed, no(plan.children))
         return settle(draft, now, requeue_after=RETRY_AFTER)
-    obstacle = plan.obstacle or _pods_obstacle(observed, plan.decision)
     wanted = plan.decision.desired
+    rollout = rollout_obstacle(observed.deployment, observed.pods, wanted)
+    obstacle = plan.obstacle or rollout
     ready = no(obstacle) if obstacle else yes(Reason.IN_FORCE, _available(wanted))
     draft = _draft(pool, observed, ready, plan.decision)
     if plan.children:
@@ -195,25 +195,6 @@ def _children(
         if action is not None:
             actions.append(action)
     return actions
-
-
-def _pods_obstacle(observed: WorkerPoolObserved, decision: Decision) -> Blocked | None:
-    live = observed.deployment.live if observed.deployment is not None else {}
-    status = live.get("status") or {}
-    settled = int(status.get("observedGeneration", 0)) >= read_metadata(live).generation
-    available, updated = (
-        int(status.get(name) or 0) for name in ("availableReplicas", "updatedReplicas")
-    )
-    complete = min(available, updated) >= decision.desired and updated >= int(
-        status.get("replicas") or 0
-    )
-    if settled and complete:
-        return None
-    trouble = pods_trouble(observed.pods, live)
-    return trouble or Blocked(
-        reason=Reason.PODS_STARTING,
-        message=f"{min(available, updated)} of {decision.desired} pods are available.",
-    )
 
 
 def _available(wanted: int) -> str:
