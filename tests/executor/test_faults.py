@@ -24,6 +24,7 @@ from towpath.executor.results import ResultWatcher
 from towpath.executor.settings import WorkerSettings
 from towpath.store.claims import Claimed, Turn, TurnResult
 from towpath.store.connect import Endpoint, open_async
+from towpath.store.queues import StoredSettings
 from towpath.store.session import AsyncSession
 from towpath.store.statements import Statements
 from towpath.store.steps import NewStep
@@ -159,17 +160,19 @@ class CalledWorker:
     settings = WorkerSettings()
     statements_channel = SCHEMA.channel
     worker_id = WorkerId(1)
+    shortest_poll = 1.0
 
     def __init__(self, look: Callable[[AsyncSession], Coroutine[Any, Any, Sight]]) -> None:
         self.look = look
         self.heard: list[str] = []
 
-    def saw(self, sight: Sight) -> None:
+    async def saw(self, sight: Sight, session: AsyncSession) -> None:
         """Take what a poll saw."""
 
-    def called(self, queue: str) -> None:
-        """Take a NOTIFY."""
-        self.heard.append(queue)
+    def told(self, payload: str) -> bool:
+        """Take a NOTIFY; nothing in it is news."""
+        self.heard.append(payload)
+        return False
 
 
 def test_a_notify_during_the_poll_is_heard(database_url: str) -> None:
@@ -196,7 +199,7 @@ def test_a_notify_during_the_poll_is_heard(database_url: str) -> None:
                     await other.execute(f"SELECT pg_notify('{SCHEMA.channel}', 'mail')")
                     await other.execute("SELECT pg_advisory_unlock(1)")
                     await polling
-                return Sight(alive=True, dead=False, queues=())
+                return Sight(alive=True, dead=False, fenced=False, queues=())
 
             worker = CalledWorker(look)
             heartbeat = Heartbeat(worker, beats, AsyncSession(beats))  # type: ignore[arg-type]
@@ -224,15 +227,21 @@ def test_what_was_claimed_under_a_lease_that_ended_is_not_begun(
 
         monkeypatch.setattr(dispatcher, "take_turn", take_turn)
         claimed: list[Claimed] = []
-        reports = dispatcher.Reports(claimed.extend, lambda _: None, lambda _: None)
+        reports = dispatcher.Reports(
+            lambda rows, _: claimed.extend(rows), lambda _: None, lambda _: None
+        )
         turns = dispatcher.Dispatcher(SCHEMA, 10, lambda: [WorkflowName("send")], reports)
-        turns.saw([QueueSight(MAIL, 1, UNLIMITED, waiting=True)])
+        sight = QueueSight(MAIL, 1, waiting=True, stray=False, due_seconds=None)
+        assert turns.saw([sight]) == [MAIL]  # its settings are not known yet
+        turns.configure(
+            [StoredSettings(MAIL, 1, UNLIMITED, paused=False, closed=False, owner=None)]
+        )
         turns.serve_as(WorkerId(1))
         running = asyncio.create_task(turns.run(None))  # type: ignore[arg-type]
         await asyncio.sleep(0.01)
         assert turns.slots.free == 0
         turns.worker_id = None  # the heartbeat has heard
-        late = Claimed(Seq(1), 1, "wf-1", MAIL, WorkflowName("send"), "json", "{}")  # type: ignore[arg-type]
+        late = Claimed(Seq(1), 1, "wf-1", MAIL, WorkflowName("send"), "json", "{}", (0, 1))  # type: ignore[arg-type]
         answer.set_result(TurnResult({MAIL: [late]}))
         await asyncio.sleep(0.01)
         assert (claimed, turns.slots.free) == ([], 10)

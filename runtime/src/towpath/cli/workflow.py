@@ -195,10 +195,7 @@ def get(workflow_id: str, output: str, database_url: str | None, schema: str | N
             ("QUEUE", info.queue_name),
             ("STATUS", info.status if why is None else f"{info.status}: {why}"),
             ("ATTEMPT", info.attempt),
-            ("PRIORITY", info.priority),
-            ("PARTITION-KEY", info.queue_partition_key),
-            ("DEDUPLICATION-ID", info.deduplication_id),
-            ("DUE", moment(info.due_at)),
+            *_options(info),
             ("WORKER", info.worker),
             ("CREATED", moment(info.created_at)),
             ("STARTED", moment(info.started_at)),
@@ -291,6 +288,17 @@ def _fields(info: WorkflowInfo) -> dict[str, Any]:
     import dataclasses
 
     return {f.name: getattr(info, f.name) for f in dataclasses.fields(info)}
+
+
+def _options(info: WorkflowInfo) -> list[tuple[str, object]]:
+    """Return what was asked for beside the function and its arguments."""
+    asked = (
+        ("PRIORITY", info.priority),
+        ("KEY", info.queue_partition_key),
+        ("DEDUPED-BY", info.deduplication_id),
+        ("DUE", info.due_at and moment(info.due_at)),
+    )
+    return [(title, value) for title, value in asked if value is not None]
 
 
 def _ending(info: WorkflowInfo) -> list[tuple[str, object]]:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 from towpath.domain.ids import QueueName, Seq, WorkerId, WorkflowName
 from towpath.executor.context import Execution
+from towpath.executor.due_timers import DueTimers
 from towpath.executor.prefetch import PATIENCE_SECONDS, Prefetched
-from towpath.executor.queue_view import QueueView
+from towpath.executor.queue_view import QueueView, split_evenly
 from towpath.executor.slots import Slots
 from towpath.store.claims import (
     Claimed,
@@ -39,8 +40,6 @@ SECOND_LOOKS_SECONDS = (0.005, 0.05)
 # So many delayed workflows join the line in one turn at most, and so many strays are gathered.
 ROWS_A_TURN = 1000
 STARTS_BETWEEN_TRIMS = 64
-# What is due already and was not taken is in the hands of another worker at this moment.
-SHORTEST_TIMER_SECONDS = 0.005
 
 logger = logging.getLogger("towpath.worker")
 
@@ -77,7 +76,7 @@ class Dispatcher:
         self.slots = Slots(slots, on_free=self._wake.set)
         self._prefetched = Prefetched(slots)
         self._queues: dict[QueueName, QueueView] = {}
-        self._timers: dict[QueueName, asyncio.TimerHandle] = {}
+        self._timers = DueTimers(self._loop, self._due)
         self._rotation = 0
         self._dated_claims = 0
         self._arrived: deque[tuple[Execution, Outcome | None]] = deque()
@@ -149,7 +148,7 @@ class Dispatcher:
                 view.hot, view.polled_at = True, now
             view.stray = sight.stray
             view.forgive(now)
-            self._set_timer(view, sight.due_seconds)
+            self._timers.set(view.name, sight.due_seconds)
         self._wake.set()
         return changed
 
@@ -296,8 +295,8 @@ class Dispatcher:
             return []
         self._rotation += 1
         limits = dict.fromkeys((v.name for v in hot), 0)
-        _split(limits, [v.name for v in hot], free, self._rotation)
-        _split(limits, [v.name for v in hot if v.prefetches], ahead, self._rotation)
+        split_evenly(limits, [v.name for v in hot], free, self._rotation)
+        split_evenly(limits, [v.name for v in hot if v.prefetches], ahead, self._rotation)
         return [v.request(limits[v.name], now) for v in hot if limits[v.name] > 0]
 
     async def _take(self, session: Session, turn: Turn) -> None:
@@ -374,25 +373,13 @@ class Dispatcher:
             view = self._queues.get(name)
             if view is None:
                 continue
-            self._set_timer(view, outlook.seconds)
+            self._timers.set(view.name, outlook.seconds)
             if outlook.unfolded and view.settings.partition_queue and not view.paused:
                 view.hot = True
         if any(v.hot or v.wants_sleep or v.wants_wake for v in self._queues.values()):
             self._wake.set()
 
-    def _set_timer(self, view: QueueView, seconds: float | None) -> None:
-        """Look when something becomes due; the nearest time counts."""
-        timer = self._timers.get(view.name)
-        if seconds is None or (timer is not None and not _gone(timer, self._loop, seconds)):
-            return
-        if timer is not None:
-            timer.cancel()
-        self._timers[view.name] = self._loop.call_later(
-            max(seconds, SHORTEST_TIMER_SECONDS), self._due, view.name
-        )
-
     def _due(self, name: QueueName) -> None:
-        self._timers.pop(name, None)
         view = self._queues.get(name)
         if view is not None:
             view.hot = view.ripen = True
@@ -410,20 +397,3 @@ class Dispatcher:
 def _poll_interval(view: QueueView) -> float:
     """Return how long a poll leaves a queue alone, a little less than its interval."""
     return 0.8 * view.settings.polling_interval.total_seconds()
-
-
-def _gone(timer: asyncio.TimerHandle, loop: asyncio.AbstractEventLoop, seconds: float) -> bool:
-    """Tell whether a timer is to be replaced by one that rings in so many seconds."""
-    return timer.cancelled() or loop.time() + seconds < timer.when()
-
-
-def _split(
-    limits: dict[QueueName, int], names: Sequence[QueueName], count: int, rotation: int
-) -> None:
-    """Add `count` evenly to the limits; the odd ones go round."""
-    if not names or count <= 0:
-        return
-    start = rotation % len(names)
-    share, odd = divmod(count, len(names))
-    for number, name in enumerate((*names[start:], *names[:start])):
-        limits[name] += share + (1 if number < odd else 0)

@@ -132,3 +132,15 @@ class QueueView:
         """Return to the usual margin once nothing was late for a while."""
         if self.margin > START_MARGIN_SECONDS and now - self._late_at > MARGIN_KEPT_SECONDS:
             self.margin = START_MARGIN_SECONDS
+
+
+def split_evenly(
+    limits: dict[QueueName, int], names: Sequence[QueueName], count: int, rotation: int
+) -> None:
+    """Add `count` evenly to the limits; the odd ones go round."""
+    if not names or count <= 0:
+        return
+    start = rotation % len(names)
+    share, odd = divmod(count, len(names))
+    for number, name in enumerate((*names[start:], *names[:start])):
+        limits[name] += share + (1 if number < odd else 0)

@@ -1,0 +1,120 @@
+"""The errors of Towpath: one tree; each carries fields and ends with what to do.
+
+    TowpathError
+      ConfigurationError                what was declared or passed is wrong
+        NotConfiguredError              no database is named anywhere
+        DuplicateNameError              two functions of one name
+        QueueSettingsError              a queue's settings are out of bounds or contradict each other
+        EnqueueOptionError              an option of an enqueue that the queue does not take
+        InvalidWorkflowIdError          a chosen id that cannot be one
+      UsageError                        the call is not allowed in this place
+        SyncCallInAsyncError            a blocking verb in an async workflow or step
+        StartInsideStepError            a workflow started inside a step
+        AlreadyLaunchedError            a second launch
+        ImportingApplicationError       an enqueue while the worker imports the application
+      ValueNotEncodableError            a value that the codec would not give back as it was
+      ValueTooLargeError                a value beyond the bound of what is recorded
+      QueueNotFoundError                no queue of that name
+      QueueClosedError                  the queue takes no new workflows
+      WorkflowNotFoundError             no workflow of that id
+      WorkflowIdConflictError           the id is in use by another workflow name or queue
+      QueueDeduplicatedError            the deduplication id is held by another workflow
+      WorkflowStatusError               the workflow's status does not allow the change
+      WorkflowCancelledError            the workflow was cancelled
+      MaxRecoveryAttemptsExceededError  the workflow was given up: too many workers died under it
+      ResultTimeoutError                the result did not come in time (a TimeoutError too)
+      StepFailedError                   a recorded failure whose class is not imported here
+      StepRetriesExhaustedError         every try of a step failed
+      StepTimeoutError                  a try of a step took too long
+      NonDeterminismError               the code took another path than what is recorded
+      DatabaseUnreachableError          Postgres cannot be reached
+      PortInUseError                    the port of the probes cannot be had
+      SchemaError                       the schema is missing, older or newer than this library serves
+
+`WorkflowInterrupted` stands beside the tree, on BaseException, so that `except Exception` in a
+workflow cannot swallow it: the attempt was fenced, or is handed back at shutdown.
+"""
+
+from __future__ import annotations
+
+from towpath.domain.errors.base import (
+    TowpathError,
+    WorkflowInterrupted,
+)
+from towpath.domain.errors.configuration import (
+    AlreadyLaunchedError,
+    ApplicationImportError,
+    ConfigurationError,
+    DuplicateNameError,
+    EnqueueOptionError,
+    ImportingApplicationError,
+    InvalidWorkflowIdError,
+    NotConfiguredError,
+    QueueSettingsError,
+    StartInsideStepError,
+    SyncCallInAsyncError,
+    UsageError,
+)
+from towpath.domain.errors.database import (
+    DatabaseUnreachableError,
+    PortInUseError,
+    SchemaError,
+    SchemaMissingError,
+    SchemaOlderError,
+    SchemaTooNewError,
+)
+from towpath.domain.errors.workflows import (
+    MaxRecoveryAttemptsExceededError,
+    NonDeterminismError,
+    QueueClosedError,
+    QueueDeduplicatedError,
+    QueueNotFoundError,
+    ResultTimeoutError,
+    StepFailedError,
+    StepRetriesExhaustedError,
+    StepTimeoutError,
+    ValueNotEncodableError,
+    ValueTooLargeError,
+    WorkflowCancelledError,
+    WorkflowIdConflictError,
+    WorkflowNotFoundError,
+    WorkflowStatusError,
+)
+
+__all__ = [
+    "AlreadyLaunchedError",
+    "ApplicationImportError",
+    "ConfigurationError",
+    "DatabaseUnreachableError",
+    "DuplicateNameError",
+    "EnqueueOptionError",
+    "ImportingApplicationError",
+    "InvalidWorkflowIdError",
+    "MaxRecoveryAttemptsExceededError",
+    "NonDeterminismError",
+    "NotConfiguredError",
+    "PortInUseError",
+    "QueueClosedError",
+    "QueueDeduplicatedError",
+    "QueueNotFoundError",
+    "QueueSettingsError",
+    "ResultTimeoutError",
+    "SchemaError",
+    "SchemaMissingError",
+    "SchemaOlderError",
+    "SchemaTooNewError",
+    "StartInsideStepError",
+    "StepFailedError",
+    "StepRetriesExhaustedError",
+    "StepTimeoutError",
+    "SyncCallInAsyncError",
+    "TowpathError",
+    "UsageError",
+    "ValueNotEncodableError",
+    "ValueTooLargeError",
+    "WorkflowCancelledError",
+    "WorkflowIdConflictError",
+    "WorkflowInterrupted",
+    "WorkflowNotFoundError",
+    "WorkflowStatusError",
+]

@@ -1,0 +1,68 @@
+"""The database, its schema, and ports."""
+
+from __future__ import annotations
+
+from towpath.domain.errors.base import TowpathError
+
+
+class DatabaseUnreachableError(TowpathError):
+    """Postgres cannot be reached; `reason` never holds a password."""
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(f"the database cannot be reached: {reason}. Try: towpath db status")
+        self.reason = reason
+
+
+class PortInUseError(TowpathError):
+    """The port of the probes cannot be had."""
+
+    def __init__(self, *, port: int, reason: str) -> None:
+        super().__init__(
+            f"cannot listen on port {port}: {reason}. Set TOWPATH_HTTP_PORT to a free port, or unset it."
+        )
+        self.port = port
+        self.reason = reason
+
+
+class SchemaError(TowpathError):
+    """The schema is missing, or older or newer than this library serves."""
+
+    def __init__(self, *, schema: str, reason: str, next_step: str) -> None:
+        super().__init__(f"schema {schema!r}: {reason}. {next_step}")
+        self.schema = schema
+        self.reason = reason
+
+
+class SchemaMissingError(SchemaError):
+    """The schema, or its tables, do not exist."""
+
+    def __init__(self, *, schema: str) -> None:
+        super().__init__(
+            schema=schema, reason="it is not there", next_step="Try: towpath db migrate"
+        )
+
+
+class SchemaOlderError(SchemaError):
+    """The schema is older than this library needs."""
+
+    def __init__(self, *, schema: str, found: int, needed: int) -> None:
+        super().__init__(
+            schema=schema,
+            reason=f"it has version {found}, this library needs {needed}",
+            next_step="Try: towpath db migrate",
+        )
+        self.found = found
+        self.needed = needed
+
+
+class SchemaTooNewError(SchemaError):
+    """The schema no longer serves a library this old."""
+
+    def __init__(self, *, schema: str, serves_from: int, library: int) -> None:
+        super().__init__(
+            schema=schema,
+            reason=f"it serves libraries from schema version {serves_from} on, this one has {library}",
+            next_step="Upgrade the towpath package",
+        )
+        self.serves_from = serves_from
+        self.library = library
