@@ -43,21 +43,33 @@ def on_database(url: str, body: Callable[[AsyncSession], Coroutine[Any, Any, Non
     asyncio.run(run())
 
 
+def new_mail(
+    number: int = 1, *, name: str = SEND, chosen: str | None = None, queue: QueueName = MAIL
+) -> enqueue.NewWorkflows:
+    """Return one workflow that is to be enqueued."""
+    item = enqueue.NewItem(
+        input=f'{{"args": [{number}], "kwargs": {{}}}}',
+        secret=-number,
+        chosen_id=WorkflowId(chosen) if chosen else None,
+    )
+    return enqueue.NewWorkflows(queue=queue, name=WorkflowName(name), codec="json", items=[item])
+
+
 async def put(
     session: AsyncSession, number: int = 1, *, name: str = SEND, chosen: str | None = None
 ) -> enqueue.Enqueued:
     """Enqueue into `mail`, which exists."""
-    new = enqueue.NewWorkflow(
-        queue=MAIL,
-        name=WorkflowName(name),
-        input=f'{{"args": [{number}], "kwargs": {{}}}}',
-        codec="json",
-        secret=-number,
-        chosen_id=WorkflowId(chosen) if chosen else None,
-    )
+    done = await enqueue.enqueue(session, SCHEMA, new_mail(number, name=name, chosen=chosen))
+    assert not isinstance(done, enqueue.Refused)
+    return done[0]
+
+
+async def refused(session: AsyncSession, new: enqueue.NewWorkflows) -> Exception:
+    """Return why an enqueue is refused."""
     done = await enqueue.enqueue(session, SCHEMA, new)
-    assert done is not None
-    return done
+    assert isinstance(done, enqueue.Refused)
+    assert done.error is not None
+    return done.error
 
 
 async def worker(
@@ -94,9 +106,8 @@ async def claim(
 ) -> list[claims.Claimed]:
     """Take one turn on `mail` under its settings of this moment."""
     (stored,) = await queues.settings_of(session, SCHEMA, [MAIL])
-    request = claims.ClaimRequest(
-        MAIL, limit, stored.revision, shared=stored.settings.concurrency is not None
-    )
+    way = claims.way_of(stored.settings)
+    request = claims.ClaimRequest(queue=MAIL, limit=limit, revision=stored.revision, way=way)
     turn = claims.Turn(
         worker=who, names=[WorkflowName(n) for n in names], claims=[request], outcomes=outcomes
     )
@@ -182,7 +193,7 @@ def test_a_claim_under_an_old_revision_takes_nothing(database_url: str) -> None:
         await put(session)
         who = await worker(session)
         await queues.declare(session, SCHEMA, MAIL, QueueSettings(concurrency=1))
-        request = claims.ClaimRequest(MAIL, 5, before.revision, shared=False)
+        request = claims.ClaimRequest(queue=MAIL, limit=5, revision=before.revision)
         turn = claims.Turn(worker=who, names=[SEND], claims=[request])
         assert (await claims.take_turn(session, SCHEMA, turn)).claimed == {MAIL: []}
         assert len(await claim(session, who, 5)) == 1
@@ -218,8 +229,9 @@ def test_an_id_in_use_by_another_name_is_an_error(database_url: str) -> None:
     async def body(session: AsyncSession) -> None:
         await enqueue.ensure_queue(session, SCHEMA, MAIL)
         await put(session, chosen="order-1")
-        with pytest.raises(WorkflowIdConflictError, match="'send' on queue 'mail'"):
-            await put(session, name="other", chosen="order-1")
+        error = await refused(session, new_mail(name="other", chosen="order-1"))
+        assert isinstance(error, WorkflowIdConflictError)
+        assert "'send' on queue 'mail'" in str(error)
         assert len(await workflows.list_workflows(session, SCHEMA)) == 1
 
     on_database(database_url, body)
@@ -230,12 +242,9 @@ def test_a_queue_without_a_row_is_refused_with_the_nearest_names(database_url: s
 
     async def body(session: AsyncSession) -> None:
         await enqueue.ensure_queue(session, SCHEMA, MAIL)
-        new = enqueue.NewWorkflow(
-            queue=QueueName("mial"), name=SEND, input="{}", codec="json", secret=1
-        )
-        assert await enqueue.enqueue(session, SCHEMA, new) is None
-        with pytest.raises(QueueNotFoundError, match="'mail'"):
-            await enqueue.refuse_unknown_queue(session, SCHEMA, new.queue)
+        error = await refused(session, new_mail(queue=QueueName("mial")))
+        assert isinstance(error, QueueNotFoundError)
+        assert error.nearest == ["mail"]
 
     on_database(database_url, body)
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 from towpath.domain.ids import QueueName, WorkflowName
 from towpath.domain.queue import QueueSettings
-from towpath.store.claims import START_MARGIN_SECONDS, Claimed, ClaimRequest, ClaimWay, Place
+from towpath.store.claims import (
+    START_MARGIN_SECONDS,
+    Claimed,
+    ClaimRequest,
+    ClaimWay,
+    Place,
+    way_of,
+)
 
 # Under a steady load the worker stops asking for calls; one full claim alone is no steady load.
 FULL_CLAIMS_BEFORE_AWAKE = 8
@@ -54,9 +61,7 @@ class QueueView:
     @property
     def way(self) -> ClaimWay:
         """By which statements it is claimed from."""
-        if self.settings.partition_queue:
-            return ClaimWay.PARTITIONED
-        return ClaimWay.GATED if self.settings.gated else ClaimWay.FREE
+        return way_of(self.settings)
 
     @property
     def limited(self) -> bool:

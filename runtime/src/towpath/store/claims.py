@@ -14,6 +14,7 @@ from towpath.domain.ids import (
     WorkflowName,
     format_generated_id,
 )
+from towpath.domain.queue import QueueSettings
 from towpath.domain.status import WorkflowStatus, is_legal
 from towpath.store.session import Call, Parameters, Row, Session
 from towpath.store.statements import Statements
@@ -45,6 +46,13 @@ class ClaimWay(Enum):
     """No limit that workers share: no gate."""
     GATED = "gated"
     PARTITIONED = "partitioned"
+
+
+def way_of(settings: QueueSettings) -> ClaimWay:
+    """Tell by which statements a queue of these settings is claimed from."""
+    if settings.partition_queue:
+        return ClaimWay.PARTITIONED
+    return ClaimWay.GATED if settings.gated else ClaimWay.FREE
 
 
 Place = tuple[int, int]
