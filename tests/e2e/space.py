@@ -66,8 +66,11 @@ class Space:
 
     def pods(self) -> list[Manifest]:
         """Return the workers' pods that are not about to go."""
-        said = json.loads(self.kubectl("get", "pods", WORKERS, "--output=json"))
-        return [pod for pod in said["items"] if "deletionTimestamp" not in pod["metadata"]]
+        return [pod for pod in self._all_pods() if "deletionTimestamp" not in pod["metadata"]]
+
+    def _all_pods(self) -> list[Manifest]:
+        said: Manifest = json.loads(self.kubectl("get", "pods", WORKERS, "--output=json"))
+        return list(said["items"])
 
     def ready_pods(self) -> list[str]:
         """Return the names of the workers' pods that are ready."""
@@ -114,6 +117,26 @@ class Space:
             lambda: self.condition(kind, name).get("status") == "True",
             f"{kind} {name} Ready",
             seconds=seconds,
+        )
+
+    def until_alone(self, name: str) -> None:
+        """Wait until the pods of a Queue, the only one here with workers, are as declared and no others.
+
+        Ready does not wait for pods that were told to go. Until the kubelet's SIGTERM reaches one it
+        may take a workflow, so that whoever counts on who does it waits for this.
+        """
+        self.until(lambda: self._is_alone(name), f"no other pods than those of {name}")
+        for kind in ("workerpool", "queue"):
+            self.until_ready(kind, name)
+
+    def _is_alone(self, name: str) -> bool:
+        deployment = self.get("deployment", name)
+        wanted, status = deployment["spec"]["replicas"], deployment["status"]
+        fields = ("replicas", "updatedReplicas", "availableReplicas")
+        return (
+            status["observedGeneration"] == deployment["metadata"]["generation"]
+            and {status.get(field, 0) for field in fields} == {wanted}
+            and len(self._all_pods()) == wanted
         )
 
     def until_reason(self, kind: str, name: str, reason: str, *, seconds: float = 60) -> str:
