@@ -184,7 +184,7 @@ CREATE TABLE {schema}.ticket (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE {schema}.ticket IS
     'A partition key that may start a workflow: what its head is, and since when it was not served. Written under the gate alone.';
-CREATE INDEX ticket_turn ON {schema}.ticket (queue, name, version, rank, turn);
+CREATE INDEX ticket_turn ON {schema}.ticket (queue, name, version, rank, turn, key);
 
 CREATE TABLE {schema}.wake (
     n bigint GENERATED ALWAYS AS IDENTITY,

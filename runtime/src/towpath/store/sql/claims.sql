@@ -205,11 +205,11 @@ WITH held AS (
     CROSS JOIN LATERAL (
         SELECT t.key, t.rank, t.turn FROM {schema}.ticket t
         WHERE t.queue = %(queue)s AND t.name = known.name AND t.version = v.version
-        ORDER BY t.rank, t.turn
+        ORDER BY t.rank, t.turn, t.key
         LIMIT (SELECT places + 16 FROM held WHERE places > 0)
     ) AS t
     WHERE EXISTS (SELECT FROM held WHERE places > 0)
-    ORDER BY t.rank, t.turn
+    ORDER BY t.rank, t.turn, t.key
     LIMIT (SELECT places + 16 FROM held)
 ), head AS (
     SELECT c.key, c.turn, r.place, r.rank, r.nth
@@ -235,7 +235,7 @@ WITH held AS (
         WINDOW line AS (ORDER BY r.rank, r.line)
     ) AS r
     WHERE r.known
-    ORDER BY r.rank, r.nth, c.turn
+    ORDER BY r.rank, r.nth, c.turn, c.key
     LIMIT (SELECT places + 16 FROM held)
 ), locked AS MATERIALIZED (
     SELECT r.ctid AS place, h.key, h.nth, h.rank, h.turn
@@ -246,7 +246,7 @@ WITH held AS (
         SELECT u.place
         FROM (SELECT l.*, row_number() OVER (PARTITION BY l.key ORDER BY l.nth) AS unbroken FROM locked l) AS u
         WHERE u.nth = u.unbroken
-        ORDER BY u.rank, u.nth, u.turn
+        ORDER BY u.rank, u.nth, u.turn, u.key
         LIMIT (SELECT places FROM held)))
     RETURNING seq, rank, line, attempt, recoveries, queue, key, deduplication_id
 ), placed AS (
