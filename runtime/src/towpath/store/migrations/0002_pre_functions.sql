@@ -100,7 +100,7 @@ BEGIN
             CASE WHEN b.fenced THEN b.resumed_line ELSE b.line END,
             b.attempt,
             CASE WHEN b.fenced THEN 0 ELSE b.recoveries END,
-            b.queue, w.name, w.version, b.key, b.deduplication_id
+            b.queue, w.name, w.version, b.key, CASE WHEN NOT b.fenced THEN b.deduplication_id END
         FROM back b JOIN workflow w ON w.seq = b.seq
         WHERE NOT b.fenced OR b.resumed_line IS NOT NULL
     ), woken AS (

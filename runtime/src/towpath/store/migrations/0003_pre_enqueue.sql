@@ -109,7 +109,7 @@ BEGIN
         n.deduplication_id, new_codec, n.input
     FROM unnest(seqs, secrets, ids, priorities, keys, deduplication_ids, inputs)
         AS n (seq, secret, id, priority, key, deduplication_id, input)
-    ORDER BY n.id
+    ORDER BY n.id, n.seq
     ON CONFLICT (id) WHERE id IS NOT NULL DO NOTHING;
     IF ids IS NOT NULL THEN
         RETURN QUERY

@@ -7,6 +7,24 @@ SELECT pg_advisory_xact_lock(1953462128, hashtext({channel} || %(queue)s))
 -- Writes the settings that code (no owner) or a Queue object declares, unless the row records another
 -- owner than may be replaced; hold_settings went before it. The revision rises, and workers are told,
 -- only where something in force changed. Null paused or closed: as they are.
+WITH old AS (
+    SELECT p.name, {schema}.settings(p) <> %(settings)s::jsonb
+        OR coalesce(%(paused)s::boolean, p.paused) <> p.paused
+        OR coalesce(%(closed)s::boolean, p.closed) <> p.closed AS changes
+    FROM {schema}.queue p
+    WHERE p.name = %(queue)s
+), woken AS (
+    -- partitions that the limits before held back are looked at again
+    INSERT INTO {schema}.wake (rank, turn, queue, key)
+    SELECT 0, min(k.turn), o.name, k.key
+    FROM old o CROSS JOIN LATERAL (
+        SELECT r.key, r.started_at AS turn FROM {schema}.running r
+        WHERE r.queue = o.name AND r.key IS NOT NULL
+        UNION ALL
+        SELECT a.key, a.turn FROM {schema}.alarm a WHERE a.queue = o.name) AS k
+    WHERE o.changes
+    GROUP BY o.name, k.key
+)
 UPDATE {schema}.queue q
 SET concurrency_global = s.concurrency,
     concurrency_per_worker = s.worker_concurrency,
@@ -26,13 +44,7 @@ SET concurrency_global = s.concurrency,
     owner_uid = %(owner_uid)s::text,
     revision = q.revision + old.changes::integer,
     updated_at = {schema}.clock()
-FROM (
-    SELECT p.name, {schema}.settings(p) <> %(settings)s::jsonb
-        OR coalesce(%(paused)s::boolean, p.paused) <> p.paused
-        OR coalesce(%(closed)s::boolean, p.closed) <> p.closed AS changes
-    FROM {schema}.queue p
-    WHERE p.name = %(queue)s
-) AS old, jsonb_to_record(%(settings)s::jsonb) AS s (
+FROM old, jsonb_to_record(%(settings)s::jsonb) AS s (
     concurrency integer, worker_concurrency integer, partition_concurrency integer,
     "limit" integer, period float8, partition_limit integer, partition_period float8,
     priority_enabled boolean, partition_queue boolean, polling_interval float8)

@@ -1,0 +1,171 @@
+"""What holds back a queue or a workflow, as one statement sees it at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from towpath.domain.ids import Seq
+from towpath.domain.queue import QueueSettings
+from towpath.domain.status import WorkflowStatus
+from towpath.store import settings as stored
+from towpath.store.session import Session
+from towpath.store.statements import Statements
+
+HEADS_LOOKED_AT = 100
+"""Of so many lines and partitions that wait the head is looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenWorker:
+    """A worker of the queue.
+
+    Attributes:
+        lease_seconds: How long its lease still holds; below 0 it is dead.
+        running_here: Workflows of this queue that it runs.
+        running: Workflows of all queues that it runs.
+        names: Those of the heads' names that it has registered.
+    """
+
+    name: str
+    version: str = ""
+    slots: int = 10
+    draining: bool = False
+    lease_seconds: float = 10.0
+    running_here: int = 0
+    running: int = 0
+    names: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenHead:
+    """The first that waits of a name and version, or of a partition (then `key` is not None).
+
+    Attributes:
+        key_running: Workflows of the partition that hold a place.
+        key_fenced: Those of them that were cancelled and whose code has not ended.
+        key_holders: The ids of the first three that hold a place.
+        key_tokens: Starts that the partition's limiter allows now; None without one.
+        key_opens_seconds: When it allows the next; below 0 or None: now.
+    """
+
+    workflow_id: str
+    name: str
+    version: str = ""
+    key: str | None = None
+    key_running: int = 0
+    key_fenced: int = 0
+    key_holders: tuple[str, ...] = ()
+    key_tokens: int | None = None
+    key_opens_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenWorkflow:
+    """The workflow that was asked for.
+
+    Attributes:
+        ready: Whether it stands in line.
+        due_seconds: When it joins the line, if it is DELAYED.
+        fenced: Whether cancelled code of it still runs.
+        started_seconds: How long its attempt has run.
+        before: How many stand before it, in its partition or in the lines that workers take from;
+            counted to 10,001.
+    """
+
+    workflow_id: str
+    name: str
+    status: WorkflowStatus
+    version: str = ""
+    ready: bool = False
+    key: str | None = None
+    due: datetime | None = None
+    due_seconds: float | None = None
+    attempt: int = 0
+    fenced: bool = False
+    started_seconds: float | None = None
+    worker: str | None = None
+    worker_draining: bool = False
+    worker_lease_seconds: float | None = None
+    before: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A queue at one moment, as far as it decides what may start; durations are seconds from now.
+
+    Attributes:
+        waiting: ENQUEUED workflows, counted to 10,001.
+        delayed: DELAYED workflows, counted to 10,001; the first is due in `due_seconds`.
+        running: Workflows that hold a place; `fenced` of them were cancelled.
+        parents: Running ones that some of those that wait were started by; 0 where places are free.
+        tokens: Starts that the limiter allows now; None without one.
+        opens_seconds: When it allows the next; below 0 or None: now.
+        tickets: Whether some partition was found free by the last claim.
+        heads: Most urgent first. Where a workflow was asked for: itself, or the head of its partition.
+    """
+
+    queue: str
+    settings: QueueSettings
+    paused: bool = False
+    closed: bool = False
+    waiting: int = 0
+    delayed: int = 0
+    due_seconds: float | None = None
+    running: int = 0
+    fenced: int = 0
+    parents: int = 0
+    tokens: int | None = None
+    opens_seconds: float | None = None
+    tickets: bool = False
+    workers: tuple[SeenWorker, ...] = ()
+    heads: tuple[SeenHead, ...] = ()
+    workflow: SeenWorkflow | None = None
+
+
+async def observe(
+    session: Session,
+    statements: Statements,
+    *,
+    queue: str | None = None,
+    seq: Seq | None = None,
+) -> Seen | None:
+    """Look at a queue, or at a workflow and its queue; None where the queue has no row."""
+    (rows,) = await session.run((statements["observe"], {"queue": queue, "seq": seq}))
+    if not rows:
+        return None
+    (
+        name, settings, paused, closed, waiting, delayed, due_seconds, running, fenced, parents,
+        tokens, opens_seconds, tickets, workers, heads, workflow,
+    ) = rows[0]  # fmt: skip
+    return Seen(
+        queue=name,
+        settings=stored.from_json(settings),
+        paused=paused,
+        closed=closed,
+        waiting=waiting,
+        delayed=delayed,
+        due_seconds=due_seconds,
+        running=running,
+        fenced=fenced,
+        parents=parents,
+        tokens=tokens,
+        opens_seconds=opens_seconds,
+        tickets=tickets,
+        workers=tuple(SeenWorker(**{**w, "names": frozenset(w["names"])}) for w in workers),
+        heads=tuple(SeenHead(**{**h, "key_holders": tuple(h["key_holders"])}) for h in heads),
+        workflow=None if workflow is None else _workflow(workflow),
+    )
+
+
+def _workflow(seen: Mapping[str, Any]) -> SeenWorkflow:
+    due = seen["due"]
+    return SeenWorkflow(
+        **{
+            **seen,
+            "status": WorkflowStatus(seen["status"]),
+            "due": None if due is None else datetime.fromisoformat(due),
+        }
+    )
