@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
-from tests.store.holding import SCHEMA
+from tests.store.holding import SCHEMA, opened
 from towpath.domain.ids import QueueName, Seq, WorkerId, WorkflowId, WorkflowName
+from towpath.domain.queue import UNLIMITED, Limiter, QueueSettings
 from towpath.domain.status import WorkflowStatus
 from towpath.store import claims, enqueue, queues, workers
-from towpath.store.session import Session
+from towpath.store.session import AsyncSession, Session
 
 MAIL, SEND = QueueName("mail"), WorkflowName("send")
+KEYED = QueueSettings(partition_queue=True, priority_enabled=True)
+LIMITED = QueueSettings(limiter=Limiter(1, timedelta(days=1)))
+WAYS = {
+    "free": UNLIMITED,
+    "gated": QueueSettings(concurrency=1),
+    "limited": LIMITED,
+    "keyed": KEYED,
+}
+
+
+def on(
+    url: str,
+    settings: QueueSettings,
+    body: Callable[[AsyncSession], Coroutine[Any, Any, None]],
+) -> None:
+    """Run a test's body with one session and a queue; whatever waits for ever is an error."""
+
+    async def run() -> None:
+        async with opened(url) as session, asyncio.timeout(60):
+            await queues.declare(session, SCHEMA, MAIL, settings)
+            await body(session)
+
+    asyncio.run(run())
+
+
+def meanwhile(verb: Awaitable[Any]) -> asyncio.Future[Any]:
+    """Begin a verb that will wait."""
+    return asyncio.ensure_future(verb)
 
 
 def new(*items: dict[str, Any], name: str = SEND, version: str = "") -> enqueue.NewWorkflows:
@@ -78,7 +108,9 @@ async def claim(
     return await take(session, await turn_of(session, who, limit, versions=versions))
 
 
-async def end(session: Session, who: WorkerId, *ended: tuple[Seq, int]) -> frozenset[tuple[Seq, int]]:
+async def end(
+    session: Session, who: WorkerId, *ended: tuple[Seq, int]
+) -> frozenset[tuple[Seq, int]]:
     """Write that attempts succeeded; return the stale ones."""
     outcomes = [claims.Outcome(s, n, MAIL, WorkflowStatus.SUCCESS, "null") for s, n in ended]
     turn = claims.Turn(worker=who, names=[SEND], outcomes=outcomes)
@@ -90,30 +122,42 @@ async def rows(session: Session, statement: str, **parameters: Any) -> list[tupl
     return list((await session.run((statement.encode(), parameters)))[0])
 
 
+async def answer(session: Session, statement: str, **parameters: Any) -> str | None:
+    """Run a statement that returns one text, or null."""
+    ((found,),) = await rows(session, statement, **parameters)
+    return None if found is None else str(found)
+
+
 async def status(session: Session, seq: Seq) -> str | None:
     """Return a workflow's status."""
-    ((found,),) = await rows(session, "SELECT towpath.status_of(%(seq)s)", seq=seq)
-    return found
+    return await answer(session, "SELECT towpath.status_of(%(seq)s)", seq=seq)
 
 
 async def cancel(session: Session, seq: Seq) -> str | None:
     """Cancel; return the status that it had."""
-    (answer,) = await session.run((SCHEMA["cancel"], {"seqs": [seq]}))
-    return answer[0][1]
+    return await answer(session, "SELECT was FROM towpath.cancel(ARRAY[%(seq)s::bigint])", seq=seq)
 
 
 async def resume(session: Session, seq: Seq) -> str | None:
     """Resume; return None, or the status that is left as it is."""
-    (answer,) = await session.run((SCHEMA["resume"], {"seq": seq}))
-    return answer[0][0]
+    return await answer(session, "SELECT towpath.resume(%(seq)s)", seq=seq)
 
 
 async def forget(session: Session, seq: Seq) -> bool:
-    """Delete."""
-    (answer,) = await session.run((SCHEMA["forget"], {"seq": seq}))
-    return bool(answer[0][0])
+    """Delete; tell whether it was there."""
+    return await answer(session, "SELECT towpath.forget(%(seq)s)::text", seq=seq) == "true"
+
+
+async def hand_back(session: Session, who: WorkerId, *given: tuple[Seq, int]) -> None:
+    """Give attempts back."""
+    await claims.take_turn(session, SCHEMA, claims.Turn(worker=who, names=[SEND], hand_back=given))
 
 
 def chosen(name: str) -> dict[str, Any]:
     """Return the option of a chosen id."""
     return {"chosen_id": WorkflowId(name)}
+
+
+def options_of(settings: QueueSettings) -> dict[str, Any]:
+    """Return the options that an enqueue into a queue of these settings must have."""
+    return {"partition_key": "a"} if settings.partition_queue else {}

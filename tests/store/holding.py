@@ -33,7 +33,9 @@ async def opened(url: str) -> AsyncIterator[AsyncSession]:
 class Held:
     """A session that runs a verb's calls one by one, and stops before one of them, or before the commit."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], before: str, *, undo: bool) -> None:
+    def __init__(
+        self, connection: psycopg.AsyncConnection[Any], before: str, *, undo: bool
+    ) -> None:
         self.stopped, self.go_on = asyncio.Event(), asyncio.Event()
         self._connection, self._undo = connection, undo
         self._before = None if before == COMMIT else SCHEMA[before]

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
-from datetime import timedelta
-from typing import Any
-
 import pytest
 
 from tests.store.acts import (
+    KEYED,
+    LIMITED,
     MAIL,
-    SEND,
+    WAYS,
     cancel,
-    chosen,
     claim,
     come,
     end,
-    forget,
-    put,
-    resume,
+    meanwhile,
+    on,
+    options_of,
     rows,
     seqs_of,
     status,
@@ -28,122 +23,77 @@ from tests.store.acts import (
     turn_of,
 )
 from tests.store.holding import COMMIT, SCHEMA, held, opened, until_locked
-from towpath.domain.ids import Seq
-from towpath.domain.queue import UNLIMITED, Limiter, QueueSettings
-from towpath.store import claims, enqueue, queues
+from towpath.domain.queue import UNLIMITED, QueueSettings
+from towpath.store import queues
 from towpath.store.session import AsyncSession, Session
-
-KEYED = QueueSettings(partition_queue=True, priority_enabled=True)
-WAYS = {
-    "free": UNLIMITED,
-    "gated": QueueSettings(concurrency=1),
-    "limited": QueueSettings(limiter=Limiter(1, timedelta(days=1))),
-    "keyed": KEYED,
-}
-
-
-def on(
-    url: str,
-    settings: QueueSettings,
-    body: Callable[[AsyncSession], Coroutine[Any, Any, None]],
-) -> None:
-    """Run a test's body with one session and a queue; whatever waits for ever is an error."""
-
-    async def run() -> None:
-        async with opened(url) as session, asyncio.timeout(60):
-            await queues.declare(session, SCHEMA, MAIL, settings)
-            await body(session)
-
-    asyncio.run(run())
-
-
-def options_of(settings: QueueSettings) -> dict[str, Any]:
-    """Return the options that an enqueue must have."""
-    return {"partition_key": "a"} if settings.partition_queue else {}
-
-
-def meanwhile(verb: Awaitable[Any]) -> asyncio.Future[Any]:
-    """Begin a verb that will wait."""
-    return asyncio.ensure_future(verb)
-
-
-# -- claims that meet
 
 
 @pytest.mark.parametrize("undo", [False, True])
 @pytest.mark.parametrize("way", WAYS)
 def test_two_claimers_never_take_one_head(database_url: str, way: str, *, undo: bool) -> None:
-    """The second takes what the first leaves, and the head too where the first is undone."""
+    """Without a gate the second takes what the first leaves; behind one it waits, and counts anew."""
 
     async def body(session: AsyncSession) -> None:
         first, second = await seqs_of(session, *[options_of(WAYS[way])] * 2)
         turns = [await turn_of(session, await come(session), 1) for _ in range(2)]
         async with held(database_url, lambda s: take(s, turns[0]), undo=undo) as earlier:
-            other = meanwhile(take(session, turns[1]))
+            later = meanwhile(take(session, turns[1]))
             if way == "free":
-                assert await other == [second]
+                assert await later == [second]
             else:
                 await until_locked(database_url)
         assert await earlier == [first]
-        if way != "free":
-            assert await other == ([first] if undo else [])
-        left = [second] if way != "free" else []
-        kept = [(seq,) for seq in (second, first) if seq not in left and (way != "free" or seq == second or not undo)]
-        assert sorted(kept) == await rows(session, "SELECT seq FROM towpath.running ORDER BY seq")
+        free = [second]
+        assert await later == (free if way == "free" else [first] if undo else [])
+        running = [seq for (seq,) in await rows(session, "SELECT seq FROM towpath.running")]
+        assert sorted(running) == sorted(set(await later) | set([] if undo else await earlier))
 
     on(database_url, WAYS[way], body)
 
 
 @pytest.mark.parametrize("key", ["a", "b", "c"])
 def test_a_more_urgent_row_that_arrives_between_fold_and_claim(database_url: str, key: str) -> None:
-    """Within its key it goes first, since it is committed when the claim looks; elsewhere it is next."""
+    """At a key that is open it goes first, since it is committed when the claim looks; else it is next."""
 
     async def body(session: AsyncSession) -> None:
-        first, second = await seqs_of(
-            session, {"partition_key": "a", "priority": 2}, {"partition_key": "b", "priority": 1}
-        )
+        low = {"partition_key": "a", "priority": 2}
+        first, second = await seqs_of(session, low, {"partition_key": "b", "priority": 1})
         who = await come(session)
         turn = await turn_of(session, who, 1)
-        async with held(
-            database_url, lambda s: take(s, turn), before="claim_partitioned"
-        ) as earlier:
+        ahead = "claim_partitioned"
+        async with held(database_url, lambda s: take(s, turn), before=ahead) as earlier:
             (urgent,) = await seqs_of(session, {"partition_key": key, "priority": 9})
-        assert await earlier == [{"a": urgent, "b": urgent, "c": first}[key]] or (
-            key == "b" and await earlier == [first]
-        )
-        begun = (await earlier)[0]
-        rest = [s for s in (urgent, first, second) if s != begun]
-        if key == "a":
-            rest.remove(first)
-        if key == "b" and begun == urgent:
-            rest.remove(second)
-        taken = []
+        taken = await earlier
         while more := await claim(session, who, 1):
             taken += more
-        assert set(taken) <= set(rest)
-        assert taken[0] == rest[0]
+        expected = {"a": [urgent, second], "b": [urgent, first], "c": [first, urgent, second]}
+        assert taken == expected[key]
 
     on(database_url, KEYED, body)
 
 
 @pytest.mark.parametrize("way", ["free", "keyed"])
-def test_a_claim_of_one_version_does_not_wait_for_anothers(database_url: str, way: str) -> None:
-    """Each takes what carries its own version; in a partition another version's head closes the key."""
+def test_each_claims_its_own_application_version(database_url: str, way: str) -> None:
+    """Nobody waits for another version's rows; in a partition another version's head closes the key."""
 
     async def body(session: AsyncSession) -> None:
         option = options_of(WAYS[way])
+        aside = {"partition_key": "b"} if option else {}
         (old,) = await seqs_of(session, option, version="v1")
-        (new,) = await seqs_of(session, option, version="v2")
-        (apart,) = await seqs_of(session, {**option, **({"partition_key": "b"} if option else {})}, version="v2")
-        ones, twos = [await turn_of(session, await come(session, version=v), 9, versions=(v,)) for v in ("v1", "v2")]
-        async with held(database_url, lambda s: take(s, ones)) as earlier:
-            later = meanwhile(take(session, twos))
+        (behind,) = await seqs_of(session, option, version="v2")
+        (apart,) = await seqs_of(session, aside, version="v2")
+        turns = [
+            await turn_of(session, await come(session, version=v), 9, versions=(v,))
+            for v in ("v1", "v2")
+        ]
+        async with held(database_url, lambda s: take(s, turns[0])) as earlier:
+            later = meanwhile(take(session, turns[1]))
             if way == "keyed":
                 await until_locked(database_url)
             else:
-                assert await later == [new, apart]
+                assert await later == [behind, apart]
         assert await earlier == [old]
-        assert await later == ([new, apart] if way == "free" else [apart])
+        assert await later == ([behind, apart] if way == "free" else [apart])
 
     on(database_url, WAYS[way], body)
 
@@ -162,8 +112,8 @@ def test_a_cancel_that_meets_a_claim(database_url: str, way: str, *, undo: bool)
             await until_locked(database_url)
         assert await claiming == [seq]
         assert await cancelling == ("ENQUEUED" if undo else "PENDING")
-        assert await status(session, seq) == "CANCELLED"
-        assert await rows(session, "SELECT fenced FROM towpath.running") == ([] if undo else [(True,)])
+        places = await rows(session, "SELECT seq, fenced FROM towpath.running")
+        assert places == ([] if undo else [(seq, True)])
         if not undo:
             assert await end(session, who, (seq, 1)) == {(seq, 1)}
         assert await rows(session, "SELECT seq FROM towpath.running") == []
@@ -175,7 +125,7 @@ def test_a_cancel_that_meets_a_claim(database_url: str, way: str, *, undo: bool)
 @pytest.mark.parametrize("undo", [False, True])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_claim_that_meets_a_cancel(database_url: str, way: str, *, undo: bool) -> None:
-    """It passes over what is being cancelled, and waits for nobody; a key whose head that is stays shut."""
+    """It passes over what is being cancelled and waits for nobody; in a partition the key stays shut."""
 
     async def body(session: AsyncSession) -> None:
         first, second = await seqs_of(session, *[options_of(WAYS[way])] * 2)
@@ -184,12 +134,9 @@ def test_a_claim_that_meets_a_cancel(database_url: str, way: str, *, undo: bool)
             began = await claim(session, who, 1)
             assert began == ([] if way == "keyed" else [second])
         assert await cancelling == "ENQUEUED"
-        for seq in began:
-            await end(session, who, (seq, 1))
-        expected = {False: [second], True: [first]}[undo] if way in ("keyed", "free", "gated") else []
-        if way in ("free", "gated") and not undo:
-            expected = []
-        assert await claim(session, who, 1) == expected
+        await end(session, who, *[(seq, 1) for seq in began])
+        left = [seq for seq in (first, second) if seq not in began and (undo or seq != first)]
+        assert await claim(session, who, 1) == ([] if way == "limited" else left[:1])
 
     on(database_url, WAYS[way], body)
 
@@ -203,10 +150,10 @@ def test_a_head_that_is_being_changed_closes_its_key_and_stalls_nobody(database_
         await seqs_of(session, *[{"partition_key": k} for k in keys])
         (free,) = await seqs_of(session, {"partition_key": "z"})
         who = await come(session)
+        moved = [(SCHEMA["set_priority"], {"seq": seq, "priority": 6}) for seq in heads]
 
         async def move(own: Session) -> None:
-            calls = [(SCHEMA["set_priority"], {"seq": seq, "priority": 6}) for seq in heads]
-            await own.run(*calls)
+            await own.run(*moved)
 
         async with held(database_url, move):
             assert await claim(session, who, 1) == [free]
@@ -215,30 +162,45 @@ def test_a_head_that_is_being_changed_closes_its_key_and_stalls_nobody(database_
     on(database_url, KEYED, body)
 
 
-# -- settings
-
-
-@pytest.mark.parametrize("wanted", [WAYS["gated"], WAYS["limited"], QueueSettings(worker_concurrency=1)])
+@pytest.mark.parametrize("before", ["claim", COMMIT])
+@pytest.mark.parametrize(
+    "wanted", [WAYS["gated"], LIMITED, QueueSettings(worker_concurrency=1), KEYED]
+)
 def test_a_limit_that_comes_while_a_claim_is_under_way(
-    database_url: str, wanted: QueueSettings
+    database_url: str, wanted: QueueSettings, before: str
 ) -> None:
-    """It waits for the claim; whoever claims next sees the places and the settings."""
+    """It waits for the claim; whoever claims next sees its places, and the settings."""
 
     async def body(session: AsyncSession) -> None:
         await seqs_of(session, *[{}] * 9)
         who = await come(session)
         turn = await turn_of(session, who, 3)
-        async with held(database_url, lambda s: take(s, turn)) as claiming:
-            async with opened(database_url) as other:
+        async with opened(database_url) as other:
+            async with held(database_url, lambda s: take(s, turn), before=before) as claiming:
                 declaring = meanwhile(queues.declare(other, SCHEMA, MAIL, wanted))
                 await until_locked(database_url)
                 late = meanwhile(take(session, turn))
                 await until_locked(database_url, 2)
-                claiming.get_loop().call_soon(lambda: None)
-                assert not declaring.done()
-                held_open = (declaring, late)
-                # what waits goes on in the order in which it came
-                await asyncio.shield(_let_go(claiming, held_open))
-        assert len(await claiming) == 3
+            assert len(await claiming) == 3
+            await declaring
+        assert await late == []
+        # starts before the first limiter do not count; strays of a partitioned queue are not gathered
+        assert len(await claim(session, who, 3)) == (1 if wanted == LIMITED else 0)
+
+    on(database_url, UNLIMITED, body)
+
+
+@pytest.mark.parametrize("undo", [False, True])
+def test_a_claim_while_a_limit_is_being_declared(database_url: str, *, undo: bool) -> None:
+    """It waits, and is made under the settings that are in force then, or not at all."""
+
+    async def body(session: AsyncSession) -> None:
+        await seqs_of(session, *[{}] * 9)
+        turn = await turn_of(session, await come(session), 3)
+        wanted = WAYS["gated"]
+        async with held(database_url, lambda s: queues.declare(s, SCHEMA, MAIL, wanted), undo=undo):
+            claiming = meanwhile(take(session, turn))
+            await until_locked(database_url)
+        assert len(await claiming) == (3 if undo else 0)
 
     on(database_url, UNLIMITED, body)

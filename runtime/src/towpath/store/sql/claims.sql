@@ -204,6 +204,15 @@ WITH held AS (
     CROSS JOIN unnest(%(versions)s::text[]) AS v (version)
     CROSS JOIN LATERAL (
         SELECT t.key, t.rank, t.turn FROM {schema}.ticket t
+        CROSS JOIN LATERAL (
+            SELECT r.ctid AS place FROM {schema}.ready r
+            WHERE r.queue = %(queue)s AND r.key = t.key
+            ORDER BY r.rank, r.line LIMIT 1
+        ) AS first
+        -- here, and not further on: however many heads are locked, as many keys as there is room for are found
+        CROSS JOIN LATERAL (
+            SELECT FROM {schema}.ready r WHERE r.ctid = first.place FOR UPDATE SKIP LOCKED
+        ) AS own
         WHERE t.queue = %(queue)s AND t.name = known.name AND t.version = v.version
         ORDER BY t.rank, t.turn, t.key
         LIMIT (SELECT places + 16 FROM held WHERE places > 0)
@@ -240,11 +249,16 @@ WITH held AS (
 ), locked AS MATERIALIZED (
     SELECT r.ctid AS place, h.key, h.nth, h.rank, h.turn
     FROM head h JOIN {schema}.ready r ON r.ctid = h.place
+    WHERE h.nth > 1
     FOR UPDATE OF r SKIP LOCKED
+), own AS (
+    SELECT h.place, h.key, h.nth, h.rank, h.turn FROM head h WHERE h.nth = 1
+    UNION ALL
+    SELECT l.place, l.key, l.nth, l.rank, l.turn FROM locked l
 ), taken AS (
     DELETE FROM {schema}.ready WHERE ctid = ANY (ARRAY(
         SELECT u.place
-        FROM (SELECT l.*, row_number() OVER (PARTITION BY l.key ORDER BY l.nth) AS unbroken FROM locked l) AS u
+        FROM (SELECT o.*, row_number() OVER (PARTITION BY o.key ORDER BY o.nth) AS unbroken FROM own o) AS u
         WHERE u.nth = u.unbroken
         ORDER BY u.rank, u.nth, u.turn, u.key
         LIMIT (SELECT places FROM held)))
