@@ -4,112 +4,124 @@ from __future__ import annotations
 
 import importlib
 import os
-import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 import psycopg
 
+from bench.pace import Pace, Sent
 from bench.records import Recorder
 
-SYSTEMS = ("raw", "dbos", "procrastinate", "towpath")
+SYSTEMS = ("raw", "towpath", "dbos", "procrastinate", "pgqueuer", "celery")
 """Every system that can be measured, in the order in which it is."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Settings = Mapping[str, Any]
 
 
-class Sent(NamedTuple):
-    """One enqueue call, by the monotonic clock."""
-
-    number: int
-    before: float
-    after: float
-
-
 class Job(NamedTuple):
-    """What a worker process is given: where to record, and how to say that it is ready."""
+    """What a worker process is given.
+
+    `launching` is called right before the system's worker is launched and `ready` when it serves.
+    Of the settings, `sleep` (seconds of each function), `queues` (how many idle ones instead of `q`)
+    and `queue` (the library's own options of `q`) mean the same to every system.
+    """
 
     recorder: Recorder
+    launching: Callable[[], None]
     ready: Callable[[], None]
     settings: Settings
 
+    @property
+    def sleep(self) -> float:
+        """How many seconds each function lasts."""
+        return float(self.settings.get("sleep", 0))
 
-class Adapter(Protocol):
-    """One system, with a database of its own.
+    @property
+    def idle_queues(self) -> list[str]:
+        """The queues of an idle worker; empty where it serves `q`."""
+        return [f"idle{number}" for number in range(self.settings.get("queues", 0))]
 
-    `setup`, `reset`, `fill` and `wake` run in the harness; `enqueue`, `send` and `work` each in a
-    process of their own, in which the system is imported.
+    @property
+    def queue_options(self) -> dict[str, Any]:
+        """How the library declares the queue `q`."""
+        return dict(self.settings.get("queue", {}))
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Rows to be written by SQL, as the system itself would have written them.
+
+    Jobs are numbered from `first`. Where there are partitions, job n belongs to partition
+    n modulo `partitions`, and is written in that order.
     """
 
-    database: str
-    unfinished: str
+    count: int
+    first: int = 0
+    partitions: int = 0
+    finished: bool = False
+    other_version: bool = False
+    unseen: bool = False
+    """As an enqueue leaves partitions behind, where no claim of the system has looked at them yet."""
+
+
+class Adapter:
+    """One system, with a database of its own.
+
+    `reset`, `fill` and `wake` run in the measurement; every other command in a process of its own,
+    in which the system is imported.
+    """
+
+    database: str = ""
+    """Empty where the system keeps its jobs elsewhere: then `enqueue` fills it."""
+    unfinished: str = ""
     """A query for the number of jobs that have not ended."""
+    claims: str = ""
+    """A query for the seconds, by the database's clock, at which jobs of `q` were claimed."""
+    held: str = ""
+    """A query for how many claimed jobs each worker holds: rows (worker, count)."""
+    cannot: ClassVar[Mapping[str, str]] = {}
+    """The workloads that the system has no means for, each with the reason."""
 
     def setup(self) -> None:
         """Make the system's tables."""
-        ...
+        raise NotImplementedError
+
+    def declare(self, settings: Settings) -> None:
+        """Declare the queue `q` before it is filled, where the rows of a fill depend on it."""
 
     def reset(self, connection: Connection) -> None:
         """Empty the system's tables."""
-        ...
+        raise NotImplementedError
 
-    def fill(self, connection: Connection, count: int) -> None:
-        """Add no-op jobs by SQL, in one transaction, as the system itself would have written them."""
-        ...
+    def watch_claims(self, connection: Connection) -> None:
+        """Note the time of each claim, where the system's own tables do not keep it for `claims`."""
+
+    def fill(self, connection: Connection, fill: Fill) -> None:
+        """Add no-op jobs in one transaction."""
+        raise NotImplementedError
 
     def wake(self, connection: Connection) -> None:
         """Tell the system's workers what its own enqueue would have told them."""
-        ...
 
     def enqueue(self, count: int) -> float:
         """Enqueue jobs one at a time and return the seconds that it took."""
-        ...
+        raise NotImplementedError
+
+    def bulk(self, count: int, size: int) -> float:
+        """Enqueue jobs, `size` in each call, and return the seconds that it took."""
+        raise NotImplementedError
 
     def send(self, pace: Pace) -> list[Sent]:
         """Enqueue jobs one at a time at random gaps."""
-        ...
+        raise NotImplementedError
 
     def work(self, job: Job) -> None:
         """Run a worker until the process is killed."""
-        ...
-
-
-class Pace:
-    """An open loop: calls at random gaps, the same gaps in every run."""
-
-    def __init__(self, count: int, shortest: float, longest: float) -> None:
-        self._count = count
-        self._shortest, self._longest = shortest, longest
-        self._random = random.Random(7)  # noqa: S311 - repeatable on purpose
-
-    def _gap(self) -> float:
-        return self._random.uniform(self._shortest, self._longest)
-
-    def run(self, send: Callable[[int], object]) -> list[Sent]:
-        """Call `send` with 0, 1, 2, ..."""
-        sent = []
-        for number in range(self._count):
-            time.sleep(self._gap())
-            before = time.monotonic()
-            send(number)
-            sent.append(Sent(number, before, time.monotonic()))
-        return sent
-
-    async def run_async(self, send: Callable[[int], Awaitable[object]]) -> list[Sent]:
-        """Await `send` with 0, 1, 2, ..."""
-        import asyncio  # noqa: PLC0415 - not every system needs it
-
-        sent = []
-        for number in range(self._count):
-            await asyncio.sleep(self._gap())
-            before = time.monotonic()
-            await send(number)
-            sent.append(Sent(number, before, time.monotonic()))
-        return sent
+        raise NotImplementedError
 
 
 def load(system: str) -> Adapter:

@@ -1,8 +1,9 @@
-"""How busy this machine is, and with whom: the benchmark's own processes, or strangers."""
+"""What this machine is, how busy, and with whom: the benchmark's own processes, or strangers."""
 
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,20 +16,21 @@ QUIET_CORES = 0.25
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def stranger_seconds() -> float:
-    """Return the CPU seconds used by processes that this one did not start."""
+def stranger_seconds(root: psutil.Process) -> float:
+    """Return the CPU seconds used by processes that do not descend from the benchmark's root."""
     with Path("/proc/stat").open() as file:
-        user, nice, system, _idle, _wait, *rest = map(int, file.readline().split()[1:])
-    return (user + nice + system + sum(rest)) / _TICKS - cpu_seconds([psutil.Process()])
+        # The guests' time that follows these is part of the users' time already.
+        user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, file.readline().split()[1:])
+    return (user + nice + system + irq + softirq) / _TICKS - cpu_seconds([root])
 
 
-def wait_quiet(seconds: float) -> None:
+def wait_quiet(root: psutil.Process, seconds: float) -> None:
     """Wait, at most so long, until strangers leave the machine alone."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        before = stranger_seconds()
+        before = stranger_seconds(root)
         time.sleep(0.7)
-        if stranger_seconds() - before < QUIET_CORES * 0.7:
+        if stranger_seconds(root) - before < QUIET_CORES * 0.7:
             return
 
 
@@ -63,3 +65,11 @@ def _trees(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def describe() -> str:
+    """Return what the machine is, in words that name none."""
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{psutil.cpu_count()} cores, {memory:.0f} GB of memory, Python {platform.python_version()}"
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,45 +20,75 @@ from bench.adapter import Settings
 from bench.child import RESULT
 from bench.machine import cpu_seconds, resident_megabytes
 
-START_SECONDS = 40.0
+START_SECONDS = 60.0
 CALL_SECONDS = 150.0
 
 
+class FailedError(Exception):
+    """A process of the benchmark failed; its last lines are the message."""
+
+
 def call(system: str, command: str, **given: Any) -> Any:
-    """Run one command of an adapter in a process of its own and return its answer."""
-    done = subprocess.run(
-        _command(system, command, given),
-        capture_output=True,
-        text=True,
-        timeout=CALL_SECONDS,
-        check=False,
+    """Run one command of an adapter in a process of its own and return its answer.
+
+    Raises:
+        FailedError: it failed, or took longer than CALL_SECONDS.
+    """
+    return run_module(
+        ["bench.child", system, command, json.dumps(given)], f"{system} {command}", CALL_SECONDS
     )
-    for line in done.stdout.splitlines():
+
+
+def run_module(arguments: list[str], name: str, seconds: float, *, show: bool = False) -> Any:
+    """Run one of our modules in a session of its own and return its answer; kill it when it is late.
+
+    Raises:
+        FailedError: it failed or was late.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        stdin=subprocess.PIPE,  # open until this process ends
+        stdout=subprocess.PIPE,
+        stderr=None if show else subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = _communicate(process, seconds)
+    finally:
+        _kill(process)
+    for line in output.splitlines():
         if line.startswith(RESULT):
             return json.loads(line.removeprefix(RESULT))
-    raise RuntimeError(f"{system} {command} failed: {(done.stdout + done.stderr)[-1500:]}")
+    raise FailedError(f"{name} failed: {output[-500:]}")
+
+
+def _communicate(process: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
+    stdin, process.stdin = process.stdin, None  # communicate would close it, which ends the process
+    try:
+        return process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise FailedError(f"not done after {seconds:g} s") from None
+    finally:
+        if stdin is not None:
+            stdin.close()
 
 
 class Workers:
-    """Worker processes of one system, up and idle; leaving the block kills them."""
+    """Worker processes of one system; leaving the block kills them."""
 
     def __init__(self, system: str, count: int, settings: Settings, folder: Path) -> None:
         self._logs = [folder / f"worker.{system}.{index}.log" for index in range(count)]
-        readies = [folder / f"worker.{index}.ready" for index in range(count)]
-        for ready in readies:
+        self._readies = [folder / f"worker.{index}.ready" for index in range(count)]
+        for ready in self._readies:
             ready.unlink(missing_ok=True)
+            ready.with_suffix(".launch").unlink(missing_ok=True)
         self._started = [
             self._start(system, settings, folder, ready, log)
-            for ready, log in zip(readies, self._logs, strict=True)
+            for ready, log in zip(self._readies, self._logs, strict=True)
         ]
         self._processes = [psutil.Process(process.pid) for process in self._started]
         self._seconds = 0.0
-        try:
-            self._wait(readies)
-        except BaseException:
-            self.kill()
-            raise
-        self.reset_cpu()
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +99,27 @@ class Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.kill()
+        for process in self._started:
+            _kill(process)
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def wait_ready(self) -> Self:
+        """Wait until every worker is up and idle."""
+        self._wait(lambda: all(ready.exists() for ready in self._readies), "start")
+        self.reset_cpu()
+        return self
+
+    def wait_launched(self) -> float:
+        """Wait until every worker has begun to launch; return when the first did."""
+        launches = [ready.with_suffix(".launch") for ready in self._readies]
+        self._wait(lambda: all(p.exists() and p.stat().st_size for p in launches), "launch")
+        return min(float(path.read_text()) for path in launches)
+
+    def kill(self, pid: int) -> float:
+        """Kill -9 one worker; return when it was certainly gone."""
+        _kill(next(process for process in self._started if process.pid == pid))
+        return time.monotonic()
 
     def reset_cpu(self) -> None:
         """Count the workers' CPU time from here."""
@@ -81,39 +133,45 @@ class Workers:
         """Return the workers' resident memory."""
         return resident_megabytes(self._processes)
 
-    def kill(self) -> None:
-        """Kill the workers with all that they have started."""
-        for process in self._started:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)  # its own session, so only its own
-            except ProcessLookupError:
-                continue
-        for process in self._started:
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
-
     def _start(
         self, system: str, settings: Settings, folder: Path, ready: Path, log: Path
     ) -> subprocess.Popen[bytes]:
         given = {"records": str(folder), "ready": str(ready), "settings": settings}
         with log.open("wb") as output:
             return subprocess.Popen(
-                _command(system, "work", given),
+                [sys.executable, "-m", "bench.child", system, "work", json.dumps(given)],
                 stdin=subprocess.PIPE,  # open until this process ends
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                env={**os.environ, **settings.get("environment", {})},
             )
 
-    def _wait(self, readies: list[Path]) -> None:
+    def check(self) -> None:
+        """Raise where a worker has ended that was not killed.
+
+        Raises:
+            FailedError: with the last lines of the workers' logs.
+        """
+        if any(process.poll() not in (None, -signal.SIGKILL) for process in self._started):
+            raise self._failed("ended")
+
+    def _wait(self, reached: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not all(ready.exists() for ready in readies):
-            if time.monotonic() > deadline or any(p.poll() is not None for p in self._started):
-                logs = "\n".join(log.read_text()[-1500:] for log in self._logs)
-                raise RuntimeError(f"a worker did not start:\n{logs}")
+        while not reached():
+            self.check()
+            if time.monotonic() > deadline:
+                raise self._failed(f"did not {what}")
             time.sleep(0.02)
 
+    def _failed(self, what: str) -> FailedError:
+        logs = "\n".join(log.read_text(errors="replace")[-500:] for log in self._logs)
+        return FailedError(f"a worker {what}: {logs}")
 
-def _command(system: str, command: str, given: dict[str, Any]) -> list[str]:
-    return [sys.executable, "-m", "bench.child", system, command, json.dumps(given)]
+
+def _kill(process: subprocess.Popen[Any]) -> None:
+    """Kill a process with all that it has started: it leads a session of its own."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -7,18 +7,49 @@ import os
 import time
 from typing import Any
 
-from bench.adapter import Connection, Job, Pace, Sent, database_url
+from bench.adapter import Adapter, Connection, Fill, Job, database_url
+from bench.pace import Pace, Sent
 
 VERSION = "v1"
 TABLES = "dbos.workflow_status, dbos.workflow_input, dbos.workflow_output, dbos.operation_outputs"
 OPTIONS = {"queue_name": "q", "workflow_name": "noop"}
+STATUS = """
+INSERT INTO dbos.workflow_status (
+    workflow_uuid, status, name, queue_name, priority, queue_partition_key, serialization,
+    created_at, updated_at, application_name, application_version, started_at_epoch_ms,
+    completed_at)
+SELECT %(prefix)s || n, %(status)s, 'noop', 'q', 0,
+    CASE WHEN %(partitions)s > 0 THEN 'p' || n %% greatest(%(partitions)s, 1) END,
+    'portable_json', now - %(count)s + (n - %(first)s), now, 'bench', %(version)s,
+    CASE WHEN %(finished)s THEN now - 600000 END, CASE WHEN %(finished)s THEN now - 600000 END
+FROM generate_series(%(first)s::bigint, %(last)s::bigint) n, (
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) AS clock
+"""
+INPUT = """
+INSERT INTO dbos.workflow_input (workflow_uuid, inputs, retention_timestamp)
+SELECT %(prefix)s || n, '{"positionalArgs":[' || n || '],"namedArgs":{}}',
+    (extract(epoch FROM now()) * 1000)::bigint
+FROM generate_series(%(first)s::bigint, %(last)s::bigint) n
+"""
+OUTPUT = """
+INSERT INTO dbos.workflow_output (workflow_uuid, output)
+SELECT %(prefix)s || n, 'null' FROM generate_series(%(first)s::bigint, %(last)s::bigint) n
+"""
 
 
-class Dbos:
+class Dbos(Adapter):
     """The library's own client and worker."""
 
     database = "bench_dbos"
     unfinished = "SELECT count(*) FROM dbos.workflow_status WHERE status IN ('ENQUEUED', 'PENDING')"
+    claims = (
+        "SELECT started_at_epoch_ms / 1000.0::float8 FROM dbos.workflow_status "
+        "WHERE started_at_epoch_ms IS NOT NULL"
+    )
+    held = (
+        "SELECT executor_id, count(*) FROM dbos.workflow_status "
+        "WHERE status = 'PENDING' GROUP BY executor_id"
+    )
 
     def setup(self) -> None:
         """Launch once, which makes the library's schema."""
@@ -34,33 +65,25 @@ class Dbos:
             "DELETE FROM dbos.application_versions WHERE version_name <> %s", [VERSION]
         )
 
-    def fill(self, connection: Connection, count: int) -> None:
+    def fill(self, connection: Connection, fill: Fill) -> None:
         """Add workflows in the library's portable JSON format."""
+        # Each kind has ids of its own.
+        kind = "done" if fill.finished else "other" if fill.other_version else "fill"
+        values = {
+            "prefix": f"{kind}-",
+            "status": "SUCCESS" if fill.finished else "ENQUEUED",
+            "version": "v0" if fill.other_version else None,
+            "finished": fill.finished,
+            "partitions": fill.partitions,
+            "count": fill.count,
+            "first": fill.first,
+            "last": fill.first + fill.count - 1,
+        }
         with connection.transaction():
-            connection.execute(
-                """
-                INSERT INTO dbos.workflow_status (
-                    workflow_uuid, status, name, queue_name, priority, serialization, created_at,
-                    updated_at, application_name)
-                SELECT 'fill-' || n, 'ENQUEUED', 'noop', 'q', 0, 'portable_json',
-                    (extract(epoch FROM now()) * 1000)::bigint - %(count)s + n,
-                    (extract(epoch FROM now()) * 1000)::bigint, 'bench'
-                FROM generate_series(0, %(count)s - 1) n
-                """,
-                {"count": count},
-            )
-            connection.execute(
-                """
-                INSERT INTO dbos.workflow_input (workflow_uuid, inputs, retention_timestamp)
-                SELECT 'fill-' || n, '{"positionalArgs":[' || n || '],"namedArgs":{}}',
-                    (extract(epoch FROM now()) * 1000)::bigint
-                FROM generate_series(0, %(count)s - 1) n
-                """,
-                {"count": count},
-            )
-
-    def wake(self, connection: Connection) -> None:
-        """Do nothing: the library polls."""
+            connection.execute(STATUS, values)
+            connection.execute(INPUT, values)
+            if fill.finished:
+                connection.execute(OUTPUT, values)
 
     def enqueue(self, count: int) -> float:
         """Enqueue one workflow at a time."""
@@ -70,6 +93,18 @@ class Dbos:
         began = time.monotonic()
         for number in range(count):
             client.enqueue(OPTIONS, number)
+        return time.monotonic() - began
+
+    def bulk(self, count: int, size: int) -> float:
+        """Enqueue many in a transaction of the caller: the only way in bulk that is public."""
+        client = self._make_client()
+        client.enqueue(OPTIONS, -1)
+        engine = client._sys_db.engine  # noqa: SLF001 - the caller's own would be such a one
+        began = time.monotonic()
+        for first in range(0, count, size):
+            with engine.begin() as connection:
+                for number in range(first, first + size):
+                    client.enqueue_in_transaction(connection, OPTIONS, number)
         return time.monotonic() - began
 
     def send(self, pace: Pace) -> list[Sent]:
@@ -83,11 +118,18 @@ class Dbos:
         dbos = self._configure()
 
         def noop(number: int) -> None:
-            job.recorder.end(job.recorder.start(number))
+            place = job.recorder.start(number)
+            if job.sleep:
+                time.sleep(job.sleep)
+            job.recorder.end(place)
 
         dbos.workflow(name="noop")(noop)
+        job.launching()
         dbos.launch()
-        dbos.register_queue("q", on_conflict="always_update", **job.settings.get("queue", {}))
+        for name in job.idle_queues:
+            dbos.register_queue(name)
+        if not job.idle_queues:
+            dbos.register_queue("q", on_conflict="always_update", **job.queue_options)
         time.sleep(1.5)  # it looks for new queues once a second
         job.ready()
         while True:

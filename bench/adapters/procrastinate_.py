@@ -8,14 +8,38 @@ import logging
 import time
 from typing import Any
 
-from bench.adapter import Connection, Job, Pace, Sent, connect, database_url
+from bench.adapter import Adapter, Connection, Fill, Job, connect, database_url
+from bench.pace import Pace, Sent
+
+NO_LIMITS = "it has locks (one at a time), and neither a concurrency above that nor a limiter"
+FILL = """
+WITH written AS (
+    INSERT INTO procrastinate_jobs (queue_name, task_name, lock, args, status)
+    SELECT 'q', 'noop',
+        CASE WHEN %(partitions)s > 0 THEN 'p' || n %% greatest(%(partitions)s, 1) END,
+        jsonb_build_object('number', n), %(status)s::procrastinate_job_status
+    FROM generate_series(%(first)s::bigint, %(last)s::bigint) n
+    RETURNING id
+)
+INSERT INTO procrastinate_events (job_id, type)
+SELECT id, unnest(%(events)s::procrastinate_job_event_type[]) FROM written
+"""
 
 
-class Procrastinate:
+class Procrastinate(Adapter):
     """The library's own connector and worker."""
 
     database = "bench_procrastinate"
     unfinished = "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
+    held = (
+        "SELECT worker_id, count(*) FROM procrastinate_jobs "
+        "WHERE status = 'doing' GROUP BY worker_id"
+    )
+    cannot = {  # noqa: RUF012 - a constant
+        "concurrency": NO_LIMITS,
+        "limiter": NO_LIMITS,
+        "cost other version": "it has no versions",
+    }
 
     def setup(self) -> None:
         """Make the library's schema."""
@@ -30,7 +54,7 @@ class Procrastinate:
             "procrastinate_periodic_defers RESTART IDENTITY"
         )
 
-    def fill(self, connection: Connection, count: int) -> None:
+    def fill(self, connection: Connection, fill: Fill) -> None:
         """Add jobs with the schema's triggers off, which would write an event and a NOTIFY a row.
 
         The event rows are written here, so that the tables have their true sizes.
@@ -38,16 +62,14 @@ class Procrastinate:
         with connection.transaction():
             connection.execute("SET LOCAL session_replication_role = replica")
             connection.execute(
-                """
-                INSERT INTO procrastinate_jobs (queue_name, task_name, args, status)
-                SELECT 'q', 'noop', jsonb_build_object('number', n), 'todo'
-                FROM generate_series(0, %s) n
-                """,
-                [count - 1],
-            )
-            connection.execute(
-                "INSERT INTO procrastinate_events (job_id, type) "
-                "SELECT id, 'deferred' FROM procrastinate_jobs"
+                FILL,
+                {
+                    "status": "succeeded" if fill.finished else "todo",
+                    "events": ["deferred", "started", "succeeded"][: 3 if fill.finished else 1],
+                    "partitions": fill.partitions,
+                    "first": fill.first,
+                    "last": fill.first + fill.count - 1,
+                },
             )
 
     def wake(self, connection: Connection) -> None:
@@ -72,6 +94,21 @@ class Procrastinate:
 
         return asyncio.run(run())
 
+    def bulk(self, count: int, size: int) -> float:
+        """Defer many jobs in each call."""
+
+        async def run() -> float:
+            app, noop = self._make_app()
+            async with app.open_async():
+                await noop.defer_async(number=-1)
+                began = time.monotonic()
+                for first in range(0, count, size):
+                    jobs = [{"number": number} for number in range(first, first + size)]
+                    await noop.batch_defer_async(*jobs)
+                return time.monotonic() - began
+
+        return asyncio.run(run())
+
     def send(self, pace: Pace) -> list[Sent]:
         """Defer one job at a time at random gaps."""
 
@@ -86,12 +123,14 @@ class Procrastinate:
     def work(self, job: Job) -> None:
         """Run the library's worker."""
         logging.disable(logging.WARNING)
+        queues = job.idle_queues or ["q"]
 
         async def run() -> None:
             app, _ = self._make_app(job)
+            job.launching()
             async with app.open_async():
                 worker = asyncio.create_task(
-                    app.run_worker_async(queues=["q"], **job.settings.get("worker", {}))
+                    app.run_worker_async(queues=queues, **job.settings.get("worker", {}))
                 )
                 await asyncio.sleep(0.5)  # the worker says nowhere that it listens
                 job.ready()
@@ -110,7 +149,10 @@ class Procrastinate:
 
         async def noop(number: int) -> None:
             if job:
-                job.recorder.end(job.recorder.start(number))
+                place = job.recorder.start(number)
+                if job.sleep:
+                    await asyncio.sleep(job.sleep)
+                job.recorder.end(place)
 
         return app, app.task(name="noop", queue="q")(noop)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 
-from bench.adapter import Connection, Job, Pace, Sent, connect
+from bench.adapter import Adapter, Connection, Fill, Job, Settings, connect
+from bench.adapters import raw_limits
+from bench.pace import Pace, Sent
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (
@@ -32,24 +34,49 @@ RETURNING job.id, job.arg
 COMPLETE = "UPDATE job SET state = 2, result = 'null'::jsonb WHERE id = ANY(%s)"
 
 
-class Raw:
+class Raw(Adapter):
     """The yardstick as a system."""
 
     database = "bench_raw"
     unfinished = "SELECT count(*) FROM job WHERE state < 2"
+    claims = "SELECT extract(epoch FROM at)::float8 FROM start"
+    cannot = {  # noqa: RUF012 - a constant
+        "cost other version": "it has no versions",
+        "idle": "its idle cost is whatever poll one writes",
+    }
 
     def setup(self) -> None:
-        """Make the table."""
+        """Make the tables."""
         with connect(self.database) as connection:
             connection.execute(SCHEMA)
+            connection.execute(raw_limits.SCHEMA)
 
     def reset(self, connection: Connection) -> None:
-        """Empty the table."""
-        connection.execute("TRUNCATE job RESTART IDENTITY")
+        """Empty the tables."""
+        connection.execute("TRUNCATE job, gate, start, part RESTART IDENTITY")
+        connection.execute("INSERT INTO gate (running) VALUES (0)")
 
-    def fill(self, connection: Connection, count: int) -> None:
-        """Add waiting rows."""
-        connection.execute("INSERT INTO job (arg) SELECT generate_series(0, %s)", [count - 1])
+    def fill(self, connection: Connection, fill: Fill) -> None:
+        """Add rows, and with partitions a row for each."""
+        with connection.transaction():
+            connection.execute(
+                """
+                INSERT INTO job (arg, state, result, part)
+                SELECT n, %(state)s, CASE WHEN %(state)s = 2 THEN 'null'::jsonb END,
+                    CASE WHEN %(partitions)s > 0 THEN n %% greatest(%(partitions)s, 1) END
+                FROM generate_series(%(first)s::bigint, %(last)s::bigint) n
+                """,
+                {
+                    "state": 2 if fill.finished else 0,
+                    "partitions": fill.partitions,
+                    "first": fill.first,
+                    "last": fill.first + fill.count - 1,
+                },
+            )
+            connection.execute(
+                "INSERT INTO part (key) SELECT generate_series(0, %s::bigint)",
+                [fill.partitions - 1],
+            )
 
     def wake(self, connection: Connection) -> None:
         """Notify the workers."""
@@ -66,6 +93,16 @@ class Raw:
                 connection.execute(query, [number]).fetchone()
             return time.monotonic() - began
 
+    def bulk(self, count: int, size: int) -> float:
+        """Insert arrays of rows, and read back the ids."""
+        query = "INSERT INTO job (arg) SELECT unnest(%s::bigint[]) RETURNING id"
+        with connect(self.database) as connection:
+            connection.execute(query, [[-1]])
+            began = time.monotonic()
+            for first in range(0, count, size):
+                connection.execute(query, [list(range(first, first + size))]).fetchall()
+            return time.monotonic() - began
+
     def send(self, pace: Pace) -> list[Sent]:
         """Insert a row and notify, in one round trip."""
         with connect(self.database) as connection:
@@ -78,9 +115,22 @@ class Raw:
             return pace.run(send)
 
     def work(self, job: Job) -> None:
-        """Complete one batch and claim the next in one round trip."""
-        batch = job.settings["batch"]
+        """Run the loop that the workload needs."""
+        job.launching()
         connection = connect(self.database)
+        mode = job.settings.get("mode", "drain")
+        if mode == "concurrency":
+            raw_limits.work_concurrency(job, connection)
+        elif mode == "limiter":
+            raw_limits.work_limiter(job, connection)
+        elif mode == "partitions":
+            raw_limits.work_partitions(job, connection)
+        else:
+            self._drain(job, connection, job.settings)
+
+    def _drain(self, job: Job, connection: Connection, settings: Settings) -> None:
+        """Complete one batch and claim the next in one round trip."""
+        batch = settings.get("batch", 100)
         # A connection of its own: a notification that came during a claim would be lost.
         listener = connect(self.database)
         listener.execute("LISTEN job")

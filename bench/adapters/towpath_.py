@@ -6,49 +6,43 @@ import os
 import time
 from typing import Any
 
-from bench.adapter import Connection, Job, Pace, Sent, database_url
+from bench.adapter import Adapter, Connection, Fill, Job, Settings, database_url
+from bench.adapters import towpath_rows
+from bench.pace import Pace, Sent
 
 
-class Towpath:
+class Towpath(Adapter):
     """The library's public surface, in the schema `towpath` of a database of its own."""
 
     database = "bench_towpath"
     unfinished = (
         "SELECT (SELECT count(*) FROM towpath.ready) + (SELECT count(*) FROM towpath.running)"
     )
+    claims = towpath_rows.CLAIMS
+    held = "SELECT worker, count(*) FROM towpath.running GROUP BY worker"
 
     def setup(self) -> None:
         """Launch once, which makes the schema."""
+        self.declare({})
+
+    def declare(self, settings: Settings) -> None:
+        """Launch with the queue's options, which writes its row."""
         towpath = self._configure()
+        towpath.Queue("q", **settings.get("queue", {}))
         assert towpath.launch().wait_until_ready(30)
         towpath.shutdown()
 
     def reset(self, connection: Connection) -> None:
-        """Empty the tables of workflows."""
-        connection.execute(
-            "TRUNCATE towpath.workflow, towpath.ready, towpath.running, towpath.result, towpath.step"
-        )
+        """Empty every table."""
+        towpath_rows.empty(connection)
 
-    def fill(self, connection: Connection, count: int) -> None:
+    def watch_claims(self, connection: Connection) -> None:
+        """Note the time of each claim, by a trigger."""
+        connection.execute(towpath_rows.WATCH)
+
+    def fill(self, connection: Connection, fill: Fill) -> None:
         """Add workflows as `enqueue_many` would have written them."""
-        with connection.transaction():
-            connection.execute(
-                "INSERT INTO towpath.queue (name) VALUES ('q') ON CONFLICT (name) DO NOTHING"
-            )
-            connection.execute(
-                """
-                WITH written AS (
-                    INSERT INTO towpath.workflow (secret, queue, name, codec, input, created_at)
-                    SELECT n, 'q', 'noop', 'json', '{"args":[' || n || '],"kwargs":{}}',
-                        towpath.clock()
-                    FROM generate_series(0, %s) n
-                    RETURNING seq, queue, name, version
-                )
-                INSERT INTO towpath.ready (queue, name, version, rank, line, seq)
-                SELECT queue, name, version, 0, seq, seq FROM written
-                """,
-                [count - 1],
-            )
+        towpath_rows.fill(connection, fill)
 
     def wake(self, connection: Connection) -> None:
         """Notify as an enqueue would have while a worker is asleep."""
@@ -64,6 +58,15 @@ class Towpath:
             queue.enqueue(noop, number)
         return time.monotonic() - began
 
+    def bulk(self, count: int, size: int) -> float:
+        """Enqueue many workflows in each call."""
+        queue, noop = self._declare()
+        queue.enqueue_many(noop, [(-1,)])
+        began = time.monotonic()
+        for first in range(0, count, size):
+            queue.enqueue_many(noop, [(number,) for number in range(first, first + size)])
+        return time.monotonic() - began
+
     def send(self, pace: Pace) -> list[Sent]:
         """Enqueue one workflow at a time at random gaps."""
         queue, noop = self._declare()
@@ -73,6 +76,7 @@ class Towpath:
     def work(self, job: Job) -> None:
         """Run a worker in this process."""
         self._declare(job)
+        job.launching()
         worker = self._configure().launch(**job.settings.get("launch", {}))
         assert worker.wait_until_ready(30)
         job.ready()
@@ -90,9 +94,15 @@ class Towpath:
 
         def noop(number: int) -> None:
             if job:
-                job.recorder.end(job.recorder.start(number))
+                place = job.recorder.start(number)
+                if job.sleep:
+                    time.sleep(job.sleep)
+                job.recorder.end(place)
 
-        return towpath.Queue("q"), towpath.workflow(name="noop")(noop)
+        workflow = towpath.workflow(name="noop")(noop)
+        if job and job.idle_queues:
+            return [towpath.Queue(name) for name in job.idle_queues], workflow
+        return towpath.Queue("q", **(job.queue_options if job else {})), workflow
 
 
 ADAPTER = Towpath()

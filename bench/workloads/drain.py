@@ -9,70 +9,85 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from bench.adapter import Connection, connect, load
-from bench.measurement import Measurement, Plan, Stage
-from bench.records import count_ends
+from bench.adapter import Fill, connect, load
+from bench.goals import Line, yards
+from bench.measurement import Numbers, Plan, Size, Stage
+from bench.observing import wait_done, wait_started
+from bench.peers import BEST
+from bench.processes import FailedError, call
+from bench.records import count_ends, read_calls
 
+TITLE = "P3 drain of no-op jobs, one worker process"
 COUNT = 20_000
+CELERY_COUNT = 4_000
 CAP_SECONDS = 8.0
-NEARLY = 20
-"""So many jobs before the end the database is asked, and not before: asking costs it time."""
+LINES = [
+    Line(name="P3", what="drain of no-op workflows / batch yards", workload="drain",
+         value=yards("batch"), bound=0.35, at_least=True),
+]  # fmt: skip
 
 
-def plans() -> Iterator[Plan]:
-    """Return the peers at their best settings, found by a sweep, and Towpath at its defaults."""
-    dbos = {"queue": {"worker_concurrency": 100, "polling_interval_sec": 0.01}}
-    procrastinate = {"connections": 30, "worker": {"concurrency": 30}}
-    yield Plan(
-        workload="drain", system="raw", variant="batch 100", count=COUNT, settings={"batch": 100}
-    )
-    yield Plan(workload="drain", system="dbos", variant="10 ms poll", count=COUNT, settings=dbos)
-    yield Plan(
-        workload="drain",
-        system="procrastinate",
-        variant="concurrency 30",
-        count=COUNT,
-        settings=procrastinate,
-    )
-    yield Plan(workload="drain", system="towpath", variant="default", count=COUNT)
+def plans(size: Size) -> Iterator[Plan]:
+    """Return the peers at their best settings, and Towpath at its defaults."""
+    for system, best in BEST.items():
+        full = CELERY_COUNT if system == "celery" else COUNT
+        yield Plan(
+            workload="drain",
+            system=system,
+            variant=best.variant,
+            count=size.of(full, full // 2),
+            settings=best.settings,
+        )
 
 
-def measure(plan: Plan, stage: Stage) -> Measurement:
+def measure(plan: Plan, stage: Stage) -> Numbers:
     """Fill the queue and return the rate at which one worker empties it."""
+    return drain(plan, stage, processes=1)
+
+
+def drain(plan: Plan, stage: Stage, *, processes: int) -> Numbers:
+    """Fill the queue and return the rate at which the workers empty it."""
     adapter = load(plan.system)
-    stage.reset(plan.system)
-    with stage.workers(plan) as workers, connect(adapter.database) as connection:
+    stage.reset(plan)
+    if not adapter.database:
+        return _drain_filled(plan, stage, processes)
+    with stage.workers(plan, processes) as workers, connect(adapter.database) as connection:
+        workers.wait_ready()
         with connection.transaction():
-            adapter.fill(connection, plan.count)
+            adapter.fill(connection, Fill(plan.count))
             # As in a database that has been in use: procrastinate is several times slower without.
             connection.execute("ANALYZE")
         began = time.monotonic()
         workers.reset_cpu()
         server_before = stage.server_seconds()
         adapter.wake(connection)
-        left = _wait_done(plan, stage, connection, began)
+        left = wait_done(plan, stage, connection, began + CAP_SECONDS)
         seconds = time.monotonic() - began
-        return Measurement(
-            plan=plan,
-            numbers={
-                "rate": (plan.count - left) / seconds,
-                "done": plan.count - left,
-                "worker_cores": workers.cpu_used() / seconds,
-                "server_cores": (stage.server_seconds() - server_before) / seconds,
-                "worker_mb": workers.megabytes(),
-            },
-        )
+        return {
+            "rate": (plan.count - left) / seconds,
+            "done": plan.count - left,
+            "worker_cores": workers.cpu_used() / seconds,
+            "server_cores": (stage.server_seconds() - server_before) / seconds,
+            "worker_mb": workers.megabytes(),
+        }
 
 
-def _wait_done(plan: Plan, stage: Stage, connection: Connection, began: float) -> int:
-    """Wait until all is done or the time is up, and return how many jobs are left."""
-    query = load(plan.system).unfinished.encode()
-    while True:
-        time.sleep(0.02)
-        late = time.monotonic() - began > CAP_SECONDS
-        if late or count_ends(stage.folder) >= plan.count - NEARLY:
-            row = connection.execute(query).fetchone()
-            assert row is not None
-            left = int(row[0])
-            if late or left == 0:
-                return left
+def _drain_filled(plan: Plan, stage: Stage, processes: int) -> Numbers:
+    """Work off what the system's own client sent before, from the first start to the last end."""
+    call(plan.system, "enqueue", count=plan.count)
+    with stage.workers(plan, processes) as workers:
+        if not wait_started(stage, workers, time.monotonic() + 30):
+            raise FailedError("no job began")
+        workers.reset_cpu()
+        deadline = time.monotonic() + CAP_SECONDS
+        while count_ends(stage.folder) < plan.count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        used, memory = workers.cpu_used(), workers.megabytes()
+        calls = [item for item in read_calls(stage.folder) if item.end]
+    seconds = max(item.end for item in calls) - min(item.start for item in calls)
+    return {
+        "rate": len(calls) / seconds,
+        "done": len(calls),
+        "worker_cores": used / seconds,
+        "worker_mb": memory,
+    }
