@@ -29,7 +29,8 @@ def named(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def shop(app: App, launched: Callable[..., towpath.Worker]) -> App:
     """Return an App that serves the queue `mail`."""
-    app.queue("mail", concurrency=3, worker_concurrency=2)
+    limiter = {"limit": 5, "period": 0.5}
+    app.queue("mail", concurrency=3, worker_concurrency=2, limiter=limiter, priority_enabled=True)
 
     @app.workflow(name="greet")
     def greet(name: str, *, greeting: str = "hello") -> str:
@@ -53,8 +54,8 @@ def test_queues_are_listed_and_shown(shop: App, capsys: Said) -> None:
     del shop
     assert run(["queue", "list"]) == 0
     assert capsys.readouterr().out == (
-        "NAME   RUNNING   WAITING   OLDEST   WORKERS   PER-WORKER   OWNER\n"
-        "mail   0/3       0         <none>   1         2            code\n"
+        "NAME   STATE   RUNNING   WAITING   OLDEST   WORKERS   PER-WORKER   OWNER\n"
+        "mail   open    0/3       0         <none>   1         2            code\n"
     )
     assert run(["queue", "get", "mail", "-o", "json"]) == 0
     shown = value(capsys)
@@ -62,9 +63,19 @@ def test_queues_are_listed_and_shown(shop: App, capsys: Said) -> None:
         "name": "mail",
         "concurrency": 3,
         "worker_concurrency": 2,
+        "partition_concurrency": None,
+        "limiter": {"limit": 5, "period_seconds": 0.5},
+        "partition_limiter": None,
+        "priority_enabled": True,
+        "partition_queue": False,
+        "polling_interval_sec": 1.0,
+        "paused": False,
+        "closed": False,
         "running": 0,
         "waiting": 0,
         "waiting_capped": False,
+        "delayed": 0,
+        "delayed_capped": False,
         "oldest_waiting": None,
         "workers": 1,
         "owner": None,
@@ -72,16 +83,31 @@ def test_queues_are_listed_and_shown(shop: App, capsys: Said) -> None:
     assert run(["queue", "list", "-o", "json"]) == 0
     assert value(capsys) == [shown]
     assert run(["queue", "get", "mail"]) == 0
-    assert "PER-WORKER   2" in capsys.readouterr().out
+    assert "RUNNING   0/3\n" in capsys.readouterr().out
+
+
+def test_a_queue_is_described_with_its_settings_and_why_it_waits(shop: App, capsys: Said) -> None:
+    """For people in lines; JSON has both parts by name."""
+    del shop
+    assert run(["queue", "describe", "mail"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (lines["STATE"], lines["PER-WORKER"], lines["LIMITER"]) == ("open", "2", "5 in 0.5 s")
+    assert (lines["PRIORITY"], lines["PARTITIONS"]) == ("true", "false")
+    assert (lines["POLLING"], lines["WHY"]) == ("1 s", "nothing waits")
+    assert run(["queue", "describe", "mail", "-o", "json"]) == 0
+    shown = value(capsys)
+    assert shown["queue"]["limiter"] == {"limit": 5, "period_seconds": 0.5}
+    assert shown["explanation"]["sentence"] == "nothing waits"
 
 
 def test_a_queue_that_is_not_there_is_3_with_the_nearest_name(shop: App, capsys: Said) -> None:
-    """By get and by start alike."""
+    """By every command alike."""
     del shop
-    assert run(["queue", "get", "mial"]) == 3
+    for verb in ("get", "describe", "explain", "pause", "resume", "close", "open"):
+        assert run(["queue", verb, "mial"]) == 3
     assert run(["workflow", "start", "greet", "--queue", "mial"]) == 3
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == second
+    first, *others = capsys.readouterr().err.splitlines()
+    assert set(others) == {first}
     assert first.startswith("error: queue 'mial' was not found. Did you mean 'mail'?")
 
 
@@ -169,9 +195,9 @@ def test_get_says_why_a_workflow_waits(shop: App, capsys: Said) -> None:
     assert run(["workflow", "get", "odd", "-o", "json"]) == 0
     info = value(capsys)
     assert info["status"] == "ENQUEUED"
-    assert "has registered a workflow named 'unknown'" in info["why_it_waits"]
+    assert "has not registered a workflow named 'unknown'" in info["why_it_waits"]
     assert run(["workflow", "get", "odd"]) == 0
-    assert "STATUS      ENQUEUED: none of the 1 live workers" in capsys.readouterr().out
+    assert "STATUS      ENQUEUED: the one live worker" in capsys.readouterr().out
 
 
 def test_a_result_that_does_not_come_is_124(shop: App, capsys: Said) -> None:
@@ -181,7 +207,7 @@ def test_a_result_that_does_not_come_is_124(shop: App, capsys: Said) -> None:
     assert run([*start, "--wait", "--timeout", "2.1"]) == 124
     told, why, error = capsys.readouterr().err.splitlines()
     assert told == "workflow 'odd' is in line on queue 'mail'"
-    assert why.startswith("workflow 'odd' waits: none of the 1 live workers")
+    assert why.startswith("workflow 'odd' waits: the one live worker")
     assert error.startswith("error: workflow 'odd' has not ended within 2.1 s; it goes on.")
     assert run(["workflow", "result", "odd", "--timeout", "0"]) == 124
     assert capsys.readouterr().err.count("\n") == 1
@@ -207,7 +233,7 @@ def test_ctrl_c_while_waiting_is_130_and_stops_nothing(
             [sys.executable, "-m", "towpath", *start, "--database-url", database_url],
             stderr=stderr,
         )
-    wait_until(lambda: "waits: none of" in log.read_text(), what="the reason is told")
+    wait_until(lambda: "waits: the one" in log.read_text(), what="the reason is told")
     process.send_signal(2)
     assert process.wait(10) == 130
     assert "Traceback" not in log.read_text()

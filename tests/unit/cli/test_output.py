@@ -11,7 +11,7 @@ import pytest
 from towpath.cli.output import age, print_json, print_table, print_value, text
 from towpath.cli.workflow import parse_value
 from towpath.domain.status import WorkflowStatus
-from towpath.insights.queues import QueueInfo
+from towpath.insights.queues import LimiterInfo, QueueInfo
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -68,10 +68,9 @@ def test_json_has_the_python_names(capsys: pytest.CaptureFixture[str]) -> None:
     info = QueueInfo(
         name="mail",
         concurrency=3,
-        worker_concurrency=None,
+        limiter=LimiterInfo(limit=5, period_seconds=0.5),
         running=1,
         waiting=2,
-        waiting_capped=False,
         oldest_waiting=NOW,
         workers=1,
         owner="shop/mail",
@@ -80,6 +79,7 @@ def test_json_has_the_python_names(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = json.loads(capsys.readouterr().out)
     assert first["oldest_waiting"] == "2026-11-24T12:00:00+00:00"
     assert first["worker_concurrency"] is None
+    assert first["limiter"] == {"limit": 5, "period_seconds": 0.5}
     assert second == {"status": "ENQUEUED", "took": 2.0}
 
 

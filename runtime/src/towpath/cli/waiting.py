@@ -15,6 +15,7 @@ from towpath.domain.errors import (
 from towpath.domain.status import WorkflowStatus
 from towpath.executor import waiting
 from towpath.insights import workflows
+from towpath.insights.explain import why_it_waits
 
 if TYPE_CHECKING:
     from towpath.api.app import App
@@ -74,9 +75,8 @@ def _wait(app: App, info: WorkflowInfo, seconds: float | None, asked: float | No
 
 
 def _say_why(app: App, workflow_id: str) -> None:
-    info = _look(app, workflow_id)
     engine = app.engine
-    why = engine.run(lambda session: workflows.why_it_waits(session, engine.statements, info))
+    why = engine.run(lambda session: why_it_waits(session, engine.statements, workflow_id))
     if why is not None:
         click.echo(f"workflow {workflow_id!r} waits: {why}", err=True)
 

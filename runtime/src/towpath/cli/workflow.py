@@ -178,13 +178,14 @@ def list_workflows(
 def get(workflow_id: str, output: str, database_url: str | None, schema: str | None) -> None:
     """Show one workflow, and why it waits if it does."""
     from towpath.insights import workflows
+    from towpath.insights.explain import why_it_waits
 
     with connected(database_url, schema) as app:
         engine = app.engine
         info = engine.run(
             lambda session: workflows.get(session, engine.statements, engine.codec, workflow_id)
         )
-        why = engine.run(lambda session: workflows.why_it_waits(session, engine.statements, info))
+        why = engine.run(lambda session: why_it_waits(session, engine.statements, workflow_id))
     if output == "json":
         print_json({**_fields(info), "why_it_waits": why})
         return

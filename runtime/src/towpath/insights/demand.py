@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
 
+from towpath.insights.words import COUNTED_TO
 from towpath.store.session import Session
 from towpath.store.statements import Statements
-
-COUNTED_TO: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from datetime import datetime
 
-from towpath.domain.errors import QueueNotFoundError
-from towpath.insights.demand import COUNTED_TO
+from towpath.domain.queue import Limiter
+from towpath.insights.words import COUNTED_TO
 from towpath.store import queues
 from towpath.store.session import Session
 from towpath.store.statements import Statements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimiterInfo:
+    """At most `limit` starts in any window of so many seconds."""
+
+    limit: int
+    period_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueInfo:
-    """A queue at one moment.
+    """A queue at one moment: its settings under the names of `Queue`'s options, and its numbers.
 
     Attributes:
         concurrency: Places in all workers together; None is no limit.
         worker_concurrency: Places in one worker; None is no limit.
+        partition_concurrency: Places of one partition key; None is 1 where it is partitioned.
+        limiter: Starts of the whole queue; None is no limit.
+        partition_limiter: Starts of each partition key; None is no limit.
+        paused: Whether nothing starts.
+        closed: Whether enqueue is refused.
         running: Workflows that hold a place.
         waiting: ENQUEUED workflows, counted to 10,000.
         waiting_capped: Whether there are more than were counted.
+        delayed: DELAYED workflows, counted to 10,000.
+        delayed_capped: Whether there are more than were counted.
         oldest_waiting: When the oldest at the head of the line was enqueued.
         workers: Live workers that serve it and are not draining.
         owner: The manifest that declares it, as namespace/name; None where code does.
     """
 
     name: str
-    concurrency: int | None
-    worker_concurrency: int | None
-    running: int
-    waiting: int
-    waiting_capped: bool
-    oldest_waiting: datetime | None
-    workers: int
-    owner: str | None
+    concurrency: int | None = None
+    worker_concurrency: int | None = None
+    partition_concurrency: int | None = None
+    limiter: LimiterInfo | None = None
+    partition_limiter: LimiterInfo | None = None
+    priority_enabled: bool = False
+    partition_queue: bool = False
+    polling_interval_sec: float = 1.0
+    paused: bool = False
+    closed: bool = False
+    running: int = 0
+    waiting: int = 0
+    waiting_capped: bool = False
+    delayed: int = 0
+    delayed_capped: bool = False
+    oldest_waiting: datetime | None = None
+    workers: int = 0
+    owner: str | None = None
+
+    @property
+    def state(self) -> str:
+        """Whether it starts and takes workflows, in a word: open, paused, closed, or paused,closed."""
+        words = [word for word in ("paused", "closed") if getattr(self, word)]
+        return ",".join(words) or "open"
 
 
 async def list_queues(session: Session, statements: Statements) -> list[QueueInfo]:
@@ -52,22 +82,36 @@ async def get_queue(session: Session, statements: Statements, name: str) -> Queu
     """
     rows = await queues.list_queues(session, statements, queue=name)
     if not rows:
-        names = [row.name for row in await queues.list_queues(session, statements)]
-        raise QueueNotFoundError(
-            queue_name=name, nearest=difflib.get_close_matches(name, names, n=3)
-        )
+        raise await queues.not_found(session, statements, name)
     return _info(rows[0])
 
 
 def _info(row: queues.QueueRow) -> QueueInfo:
+    settings = row.settings
     return QueueInfo(
         name=row.name,
-        concurrency=row.settings.concurrency,
-        worker_concurrency=row.settings.worker_concurrency,
+        concurrency=settings.concurrency,
+        worker_concurrency=settings.worker_concurrency,
+        partition_concurrency=settings.partition_concurrency,
+        limiter=_limiter(settings.limiter),
+        partition_limiter=_limiter(settings.partition_limiter),
+        priority_enabled=settings.priority_enabled,
+        partition_queue=settings.partition_queue,
+        polling_interval_sec=settings.polling_interval.total_seconds(),
+        paused=row.paused,
+        closed=row.closed,
         running=row.running,
         waiting=min(row.waiting, COUNTED_TO),
         waiting_capped=row.waiting > COUNTED_TO,
+        delayed=min(row.delayed, COUNTED_TO),
+        delayed_capped=row.delayed > COUNTED_TO,
         oldest_waiting=row.oldest_waiting,
         workers=row.workers,
         owner=row.owner,
     )
+
+
+def _limiter(limiter: Limiter | None) -> LimiterInfo | None:
+    if limiter is None:
+        return None
+    return LimiterInfo(limit=limiter.limit, period_seconds=limiter.period.total_seconds())

@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from towpath.codec import Codec, ValueNotDecodableError, decode_failure
-from towpath.domain.ids import INTERNAL_QUEUE
 from towpath.domain.status import WorkflowStatus
-from towpath.store import queues, workflows
+from towpath.store import workflows
 from towpath.store.session import Session
 from towpath.store.statements import Statements
 
@@ -78,31 +77,6 @@ async def list_workflows(
         session, statements, queue=queue, name=name, status=status, limit=limit
     )
     return [_info(codec, row) for row in rows]
-
-
-async def why_it_waits(session: Session, statements: Statements, info: WorkflowInfo) -> str | None:
-    """Say in one sentence why an enqueued workflow has not begun; None where it does not wait."""
-    if info.status is not WorkflowStatus.ENQUEUED:
-        return None
-    workers, knowing = await queues.serving(
-        session, statements, queue=info.queue_name, name=info.name
-    )
-    if workers == 0:
-        served = (
-            "direct calls" if info.queue_name == INTERNAL_QUEUE else f"queue {info.queue_name!r}"
-        )
-        return f"no live worker serves {served}"
-    if knowing == 0:
-        return (
-            f"none of the {workers} live workers of queue {info.queue_name!r} has registered "
-            f"a workflow named {info.name!r}"
-        )
-    rows = await queues.list_queues(session, statements, queue=info.queue_name)
-    if rows and rows[0].settings.concurrency is not None:
-        row = rows[0]
-        if row.running >= rows[0].settings.concurrency:
-            return f"concurrency: {row.running} of {row.settings.concurrency} places are taken"
-    return "it is in line for a free slot"
 
 
 def _info(codec: Codec, row: workflows.WorkflowRow) -> WorkflowInfo:

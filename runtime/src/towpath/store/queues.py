@@ -148,11 +148,3 @@ async def list_queues(
         )
         for name, settings, paused, closed, namespace, owner, *numbers in rows
     ]
-
-
-async def serving(
-    session: Session, statements: Statements, *, queue: str, name: str
-) -> tuple[int, int]:
-    """Count the live workers of a queue, and those of them that know a workflow's name."""
-    (rows,) = await session.run((statements["serving_workers"], {"queue": queue, "name": name}))
-    return rows[0][0], rows[0][1]

@@ -66,8 +66,8 @@ SELECT q.name, q.settings, q.paused, q.closed, {schema}.waiting(q.name),
     -- running workflows that others of the queue, among a thousand that wait, were started by
     CASE WHEN places.running >= q.concurrency_global THEN (
         SELECT count(DISTINCT p.seq)
-        FROM (SELECT r.seq FROM {schema}.ready r WHERE r.queue = q.name LIMIT 1000) AS some
-        JOIN {schema}.workflow w ON w.seq = some.seq
+        FROM (SELECT r.seq FROM {schema}.ready r WHERE r.queue = q.name LIMIT 1000) AS line_start
+        JOIN {schema}.workflow w ON w.seq = line_start.seq
         JOIN {schema}.running p ON p.seq = w.parent AND p.queue = q.name AND NOT p.fenced)
     ELSE 0 END,
     CASE WHEN q.limiter_limit IS NOT NULL

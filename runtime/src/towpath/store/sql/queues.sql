@@ -84,9 +84,3 @@ SELECT q.name, {schema}.settings(q), q.paused, q.closed, q.owner_namespace, q.ow
 FROM {schema}.queue q
 WHERE q.name <> '_towpath' AND (%(queue)s::text IS NULL OR q.name = %(queue)s)
 ORDER BY q.name
-
--- name: serving_workers
--- Live workers of a queue, and how many of them know a workflow's name.
-SELECT count(*), count(*) FILTER (WHERE %(name)s = ANY (k.names))
-FROM {schema}.worker k
-WHERE %(queue)s = ANY (k.queues) AND NOT k.draining AND k.lease_until > clock_timestamp()

@@ -1,0 +1,96 @@
+"""Why does it wait? For a queue and for a workflow, in data and in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from towpath.domain.errors import WorkflowNotFoundError
+from towpath.insights.reasons import Kind, Reason, why_queue, why_workflow
+from towpath.insights.words import COUNTED_TO, agree
+from towpath.store import queues, workflows
+from towpath.store.insights import observe
+from towpath.store.session import Session
+from towpath.store.statements import Statements
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What holds a queue or a workflow back now.
+
+    Attributes:
+        workflow_id: The workflow that was asked for; None where it was the queue.
+        waiting: ENQUEUED workflows of the queue, counted to 10,000.
+        waiting_capped: Whether there are more than were counted.
+        reasons: At least one; the first is what to look at first.
+        sentence: All of them in one sentence.
+    """
+
+    queue_name: str
+    workflow_id: str | None
+    waiting: int
+    waiting_capped: bool
+    sentence: str
+    reasons: tuple[Reason, ...]
+
+
+async def explain_queue(session: Session, statements: Statements, name: str) -> Explanation:
+    """Say what holds a queue back now, and when that may change.
+
+    Raises:
+        QueueNotFoundError: there is none of that name; with the nearest names.
+    """
+    seen = await observe(session, statements, queue=name)
+    if seen is None:
+        raise await queues.not_found(session, statements, name)
+    reasons = why_queue(seen)
+    waits = f"{agree(seen.waiting, 'waits', 'wait')}; " if seen.waiting else ""
+    return Explanation(
+        queue_name=name,
+        workflow_id=None,
+        waiting=min(seen.waiting, COUNTED_TO),
+        waiting_capped=seen.waiting > COUNTED_TO,
+        sentence=waits + _joined(reasons),
+        reasons=reasons,
+    )
+
+
+async def explain_workflow(
+    session: Session, statements: Statements, workflow_id: str
+) -> Explanation:
+    """Say where a workflow stands: what holds it back now, and when that may change.
+
+    Raises:
+        WorkflowNotFoundError: there is none of that id.
+        QueueNotFoundError: its queue's row was deleted.
+    """
+    located = await workflows.locate(session, statements, workflow_id)
+    seen = await observe(session, statements, seq=located.seq)
+    if seen is None:
+        row = await workflows.get(session, statements, workflow_id)
+        raise await queues.not_found(session, statements, row.queue)
+    if seen.workflow is None:  # deleted meanwhile
+        raise WorkflowNotFoundError(workflow_id=workflow_id)
+    reasons = why_workflow(seen, seen.workflow)
+    return Explanation(
+        queue_name=seen.queue,
+        workflow_id=workflow_id,
+        waiting=min(seen.waiting, COUNTED_TO),
+        waiting_capped=seen.waiting > COUNTED_TO,
+        sentence=_joined(reasons),
+        reasons=reasons,
+    )
+
+
+async def why_it_waits(session: Session, statements: Statements, workflow_id: str) -> str | None:
+    """Say in one sentence why a workflow has not begun; None where it has.
+
+    Raises:
+        WorkflowNotFoundError: there is none of that id.
+    """
+    found = await explain_workflow(session, statements, workflow_id)
+    begun = {Kind.RUNNING, Kind.LEASE_ENDED, Kind.ENDED}
+    return None if found.reasons[0].kind in begun else found.sentence
+
+
+def _joined(reasons: tuple[Reason, ...]) -> str:
+    return "; ".join(reason.sentence for reason in reasons)
