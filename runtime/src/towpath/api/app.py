@@ -28,7 +28,7 @@ from towpath.api.starting import (
     write_on_connection_async,
     write_root,
 )
-from towpath.codec import Codec, JsonCodec
+from towpath.codec import DEFAULT_MAX_BYTES, Codec, JsonCodec
 from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError
 from towpath.domain.ids import INTERNAL_QUEUE, QueueName, WorkflowName
 from towpath.domain.queue import check_queue_name
@@ -43,7 +43,7 @@ from towpath.executor.registry import (
     name_of,
     place_of,
 )
-from towpath.executor.settings import read_worker_settings
+from towpath.executor.settings import read_max_value_bytes, read_worker_settings
 from towpath.executor.steps import Blocking, StepDefinition, Suspending
 from towpath.executor.worker import Worker
 from towpath.insights import workflows as insights
@@ -79,7 +79,9 @@ class App(ManagesWorkflows):
         self.registry = Registry()
         self._database_url = database_url
         self._schema = schema
-        self._codec = codec or JsonCodec()
+        self._codec = codec or JsonCodec(
+            max_bytes=read_max_value_bytes(os.environ, DEFAULT_MAX_BYTES)
+        )
         self._lock = threading.RLock()
         self._engine: Engine | None = None
         self._worker: Worker | None = None

@@ -58,6 +58,15 @@ class WorkerSettings:
         return replace(self, **changes)
 
 
+def read_max_value_bytes(environ: Mapping[str, str], default: int) -> int:
+    """Read how large a recorded value may be (TOWPATH_MAX_VALUE_BYTES).
+
+    Raises:
+        ConfigurationError: it is not a whole number, 1 or more.
+    """
+    return _count(environ, "TOWPATH_MAX_VALUE_BYTES", default)
+
+
 def read_worker_settings(environ: Mapping[str, str]) -> WorkerSettings:
     """Read the TOWPATH_* variables.
 
