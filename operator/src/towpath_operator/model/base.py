@@ -6,10 +6,8 @@ a manifest is parsed. Both say the same message about the same field.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, ClassVar
 
 from pydantic import (
@@ -21,12 +19,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
-DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +86,3 @@ class Model(BaseModel):
     def to_manifest(self) -> dict[str, Any]:
         """Write the object as it stands in a manifest: aliases, without what is None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read a duration as Kubernetes writes it.
-
-    >>> parse_duration("1m30s")
-    datetime.timedelta(seconds=90)
-    """
-    seconds = sum(float(n) * _UNIT_SECONDS[unit] for n, unit in _DURATION_PART.findall(text))
-    return timedelta(seconds=min(seconds, timedelta.max.total_seconds() / 2))

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from towpath_operator.model.base import DNS_SUBDOMAIN, DURATION_PATTERN, Model, Rule, parse_duration
+from towpath_operator.model.base import DNS_SUBDOMAIN, Model, Rule
+from towpath_operator.model.durations import duration_field, duration_rule, parse_duration
 from towpath_operator.model.metadata import Metadata
 from towpath_operator.model.shared import Conditions, DatabaseRef, DatabaseStatus
 from towpath_operator.model.updates import UNCHANGED_DATABASE
@@ -65,18 +66,16 @@ class Drain(Model):
     """How pods stop."""
 
     rules: ClassVar = (
-        Rule(
-            field="timeout",
+        duration_rule(
+            "timeout",
+            lambda drain: drain.timeout,
             message="drain.timeout must be at most 24h",
-            cel="duration(self.timeout) <= duration('24h')",
-            holds=lambda d: d.duration <= MAX_DRAIN,
+            most=MAX_DRAIN,
         ),
     )
 
-    timeout: str = Field(
+    timeout: str = duration_field(
         default="30s",
-        max_length=32,
-        pattern=DURATION_PATTERN,
         description="How long running workflows may go on after a pod is told to stop, such as 30s "
         "or 5m; then each is handed back at its next step.",
     )
