@@ -107,9 +107,13 @@ class FakeCluster:
 
     def ready(self, kind: Kind, name: str) -> Mapping[str, Any]:
         """Return an object's Ready condition."""
+        return self.condition(kind, name, "Ready")
+
+    def condition(self, kind: Kind, name: str, of: str) -> Mapping[str, Any]:
+        """Return a condition of an object."""
         found = self._objects.get(kind, ObjectKey("shop", name)) or {}
         conditions = found.get("status", {}).get("conditions", [])
-        return next((one for one in conditions if one["type"] == "Ready"), {})
+        return next((one for one in conditions if one["type"] == of), {})
 
     def replicas(self, name: str) -> int | None:
         """Return how many pods a Deployment is to have."""
@@ -148,6 +152,7 @@ class FakeDatabases:
     problem: Blocked | None = None
     bug: Exception | None = None
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
+    _settings: bool = False
 
     async def look(
         self, target: DatabaseTarget, *, cluster: str, queue_names: Sequence[str]
@@ -187,6 +192,8 @@ class FakeDatabases:
         *,
         queue_name: str,
         settings: QueueSettings,
+        paused: bool | None,
+        closed: bool | None,
         owner: Owner,
         replaces: str | None,
     ) -> QueueRow:
@@ -195,7 +202,13 @@ class FakeDatabases:
         if self.bug is not None:
             raise self.bug
         self.statements["write"] += 1
-        row = QueueRow(queue_name=queue_name, settings=settings, owner=owner)
+        row = QueueRow(
+            queue_name=queue_name,
+            settings=settings,
+            paused=bool(paused),
+            closed=bool(closed),
+            owner=owner,
+        )
         self.rows[queue_name] = row
         return row
 
@@ -210,11 +223,13 @@ class FakeDatabases:
         del target
         return True
 
-    async def heard(self, target: DatabaseTarget) -> None:
+    async def heard(self, target: DatabaseTarget) -> bool:
         """Wait for `notify`."""
         del target
         await self._heard.wait()
         self._heard.clear()
+        settings, self._settings = self._settings, False
+        return settings
 
     async def ask_for_notify(
         self, target: DatabaseTarget, queue_names: Sequence[str], *, no_longer: Sequence[str]
@@ -226,6 +241,11 @@ class FakeDatabases:
     async def forget(self, target: DatabaseTarget) -> None:
         """Close nothing."""
 
-    def notify(self) -> None:
-        """Tell of work, as an enqueue does."""
+    def pause(self, name: str, *, paused: bool) -> None:
+        """Change a row as `towpath queue pause` and `resume` do."""
+        self.rows[name] = replace(self.rows[name], paused=paused)
+
+    def notify(self, *, settings: bool = False) -> None:
+        """Tell of work, as an enqueue does, or of changed settings, as `towpath queue pause` does."""
+        self._settings |= settings
         self._heard.set()

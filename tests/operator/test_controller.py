@@ -97,6 +97,46 @@ def test_the_work_of_a_pool_is_looked_at_on_notify_and_then_once_a_second() -> N
     run(scenario)
 
 
+def test_the_work_of_a_paused_queue_brings_no_pods_until_it_goes_on() -> None:
+    """Paused by hand: nothing grows, idle pods go, and the status says so; then up at once."""
+
+    async def scenario(cluster: FakeCluster, databases: FakeDatabases) -> None:
+        await queue_in_force(cluster)
+        databases.pause("mail", paused=True)
+        databases.work["mail"] = QueueCounts(waiting=11, paused=True)
+        databases.notify(settings=True)
+        await asyncio.sleep(1)
+        assert cluster.condition(QUEUE, "mail", "Paused")["reason"] == "PausedByHand"
+        assert cluster.ready(QUEUE, "mail")["status"] == "True"
+        await asyncio.sleep(120)
+        assert cluster.replicas("mail") == 0
+        databases.pause("mail", paused=False)
+        databases.work["mail"] = QueueCounts(waiting=11)
+        databases.notify(settings=True)
+        await asyncio.sleep(0.5)
+        assert cluster.replicas("mail") == 3
+        assert cluster.condition(QUEUE, "mail", "Paused")["status"] == "False"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
+def test_a_manifest_that_says_paused_undoes_what_a_hand_did(*, told: bool) -> None:
+    """At once where the hand told of it as the CLI does, else at the next look."""
+
+    async def scenario(cluster: FakeCluster, databases: FakeDatabases) -> None:
+        cluster.declare_database()
+        cluster.declare(QUEUE, "mail", {"paused": False})
+        await asyncio.sleep(20)
+        databases.pause("mail", paused=True)
+        if told:
+            databases.notify(settings=True)
+        await asyncio.sleep(1 if told else 65)
+        assert databases.rows["mail"].paused is False
+
+    run(scenario)
+
+
 def test_numbers_are_written_at_most_every_ten_seconds() -> None:
     """A queue whose counts change all the time costs a status write every ten seconds."""
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
 
 import psycopg
 
-from towpath.domain.queue import QueueSettings
+from towpath.domain.queue import MAX_LIMIT, MAX_PERIOD, MIN_PERIOD, Limiter, QueueSettings
 from towpath.store.statements import Statements
 from towpath_operator.adapters.postgres import PostgresDatabases
-from towpath_operator.plan.observed import DatabaseTarget, Owner
+from towpath_operator.plan.observed import DatabaseTarget, Owner, QueueRow
 from towpath_operator.ports.cluster import ObjectKey
 
 OURS = Owner(cluster="here", namespace="shop", name="mail", uid="uid-1")
@@ -67,6 +69,28 @@ def enqueue(url: str, workflows: int) -> None:
             connection.execute(statements["enqueue"], parameters)
 
 
+async def declared(
+    opened: PostgresDatabases,
+    target: DatabaseTarget,
+    settings: QueueSettings,
+    *,
+    owner: Owner = OURS,
+    replaces: str | None = None,
+    paused: bool | None = None,
+    closed: bool | None = None,
+) -> QueueRow:
+    """Declare the queue `mail`."""
+    return await opened.declare(
+        target,
+        queue_name="mail",
+        settings=settings,
+        paused=paused,
+        closed=closed,
+        owner=owner,
+        replaces=replaces,
+    )
+
+
 def test_a_database_without_the_schema_is_looked_at_and_migrated(empty_database_url: str) -> None:
     """No schema is a state, not a problem; a second migration finds nothing to do."""
     target = target_of(empty_database_url)
@@ -92,9 +116,7 @@ def test_a_row_is_taken_only_from_the_owner_that_was_observed(database_url: str)
         limits = QueueSettings(concurrency=3, worker_concurrency=1)
 
         async def declare(owner: Owner, replaces: str | None, settings: QueueSettings) -> object:
-            row = await opened.declare(
-                target, queue_name="mail", settings=settings, owner=owner, replaces=replaces
-            )
+            row = await declared(opened, target, settings, owner=owner, replaces=replaces)
             return row.owner, row.settings
 
         assert await declare(OURS, None, limits) == (OURS, limits)
@@ -119,22 +141,65 @@ def test_a_revision_rises_and_workers_are_told_only_by_a_changed_limit(database_
         assert await opened.listen(target)
 
         async def revision(owner: Owner, places: int) -> int:
-            await opened.declare(
-                target,
-                queue_name="mail",
-                settings=QueueSettings(concurrency=places),
-                owner=owner,
-                replaces=OURS.uid,
-            )
+            limits = QueueSettings(concurrency=places)
+            await declared(opened, target, limits, owner=owner, replaces=OURS.uid)
             with psycopg.connect(database_url) as connection:
                 found = connection.execute("SELECT revision FROM towpath.queue WHERE name = 'mail'")
                 return int((found.fetchone() or [0])[0])
 
         first = await revision(OURS, 1)
-        await asyncio.wait_for(opened.heard(target), timeout=10)
+        assert await asyncio.wait_for(opened.heard(target), timeout=10)
         assert await revision(OURS, 1) == first
         assert await revision(THEIRS, 1) == first
         assert await revision(THEIRS, 2) == first + 1
+
+    run(scenario)
+
+
+EVERYTHING = QueueSettings(
+    concurrency=9,
+    worker_concurrency=4,
+    partition_concurrency=2,
+    limiter=Limiter(MAX_LIMIT, MAX_PERIOD),
+    partition_limiter=Limiter(1, MIN_PERIOD),
+    priority_enabled=True,
+    partition_queue=True,
+    polling_interval=timedelta(microseconds=1_234_567),
+)
+
+
+def test_every_limit_is_read_as_it_was_written(database_url: str) -> None:
+    """Else the operator would find another row than it wrote, and write it for ever."""
+    target = target_of(database_url)
+
+    async def scenario(opened: PostgresDatabases) -> None:
+        assert (await declared(opened, target, EVERYTHING)).settings == EVERYTHING
+        look = await opened.look(target, cluster="here", queue_names=["mail"])
+        assert look.rows["mail"].settings == EVERYTHING
+
+    run(scenario)
+
+
+def test_paused_and_closed_are_left_alone_where_the_manifest_says_nothing(
+    database_url: str,
+) -> None:
+    """What a person has set stays through a change of limits; what the manifest says is written."""
+    target = target_of(database_url)
+
+    async def scenario(opened: PostgresDatabases) -> None:
+        async def row(places: int, **switches: Any) -> tuple[bool, bool]:
+            limits = QueueSettings(concurrency=places)
+            found = await declared(opened, target, limits, **switches)
+            counts = await opened.count(target, ["mail"])
+            assert counts["mail"].paused == found.paused
+            return found.paused, found.closed
+
+        assert await row(1) == (False, False)
+        execute(database_url, "UPDATE towpath.queue SET paused = true, closed = true")
+        assert await row(2) == (True, True)
+        assert await row(2, paused=False) == (False, True)
+        assert await row(2, closed=False) == (False, False)
+        assert await row(2, paused=True, closed=True) == (True, True)
 
     run(scenario)
 
@@ -174,7 +239,7 @@ def test_an_enqueue_is_heard_where_it_was_asked_for_and_nowhere_else(database_ur
             found = connection.execute("SELECT queue, listener FROM towpath.sleeper").fetchall()
         assert found == [("mail", 0)]
         await asyncio.to_thread(enqueue, database_url, 1)
-        await asyncio.wait_for(opened.heard(target), timeout=10)
+        assert not await asyncio.wait_for(opened.heard(target), timeout=10)
 
     run(scenario)
 

@@ -21,7 +21,8 @@ from towpath_operator.model.database import (
     QueueDatabaseStatus,
 )
 from towpath_operator.model.openapi import Schema, structural_schema
-from towpath_operator.model.queue import QUEUE_RULES, QueueSpec, QueueStatus
+from towpath_operator.model.queue import QUEUE_RULES, QueueSpec
+from towpath_operator.model.queue_status import QueueStatus
 from towpath_operator.model.reference import reference_page
 from towpath_operator.model.workerpool import WORKER_POOL_RULES, WorkerPoolSpec, WorkerPoolStatus
 from towpath_operator.ports.cluster import QUEUE, QUEUE_DATABASE, WORKER_POOL, Kind
@@ -125,6 +126,13 @@ DEFINITIONS: Final = (
             ),
             REASON,
             AGE,
+            Column(
+                name="Paused",
+                type="string",
+                path='.status.conditions[?(@.type=="Paused")].status',
+                description="Whether nothing of the queue starts.",
+                priority=1,
+            ),
             DATABASE,
             MESSAGE,
         ),

@@ -76,6 +76,8 @@ async def _run(action: Action, services: Services) -> None:
                 action.target,
                 queue_name=action.queue_name,
                 settings=action.settings,
+                paused=action.paused,
+                closed=action.closed,
                 owner=action.owner,
                 replaces=action.replaces,
             )

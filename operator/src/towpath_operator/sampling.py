@@ -19,7 +19,13 @@ from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.queue import Queue
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.autoscaling import idle_since, pods_for
-from towpath_operator.plan.observed import Blocked, DatabaseTarget, DemandSample, QueueCounts
+from towpath_operator.plan.observed import (
+    Blocked,
+    DatabaseTarget,
+    DemandSample,
+    QueueCounts,
+    QueueRow,
+)
 from towpath_operator.ports.cluster import (
     QUEUE,
     QUEUE_DATABASE,
@@ -57,6 +63,10 @@ class DatabaseLoop:
         """The queues of which enqueuers are to tell us; None where that is not known."""
 
         self._seen: object = None
+        self._rows: Mapping[str, QueueRow] = {}
+        self._rows_changed = False
+        """Whether somebody has told of changed settings since the last look."""
+
         self._interest = Interest()
 
     def poke(self) -> None:
@@ -87,6 +97,7 @@ class DatabaseLoop:
             return IN_TROUBLE, False
         view = await self._look(database)
         self._tell_of_state(view)
+        self._tell_of_rows(view)
         for subject in self._services.desk.take_waiting(self._key):
             self._wake(subject, 0.0)
         target = view.target
@@ -116,14 +127,16 @@ class DatabaseLoop:
             or not view.usable
             or view.database.metadata != database.metadata
             or not names <= view.names
+            or self._rows_changed
             or self._services.clock() - view.looked_at >= LOOK_EVERY
         ):
+            self._rows_changed = False
             return await desk.look(database)
         try:
             await desk.recount(view)
         except DatabaseError:
             return await desk.look(database)  # says what the trouble is
-        return view
+        return await desk.look(database) if _contradicts(view) else view
 
     def _note_work(self, view: View) -> bool:
         """Take samples for the pools and wake who should know; tell whether a pool has work."""
@@ -169,6 +182,13 @@ class DatabaseLoop:
         for one in self._services.desk.users_of(self._key):
             self._wake(_subject(one), 0.0)
 
+    def _tell_of_rows(self, view: View) -> None:
+        """Wake the Queues whose row is another than before: a hand may have changed it."""
+        for queue in self._services.desk.queues_of(self._key):
+            if view.rows.get(queue.queue_name) != self._rows.get(queue.queue_name):
+                self._wake(_subject(queue), 0.0)
+        self._rows = view.rows
+
     def _pool_names(self) -> frozenset[str]:
         desk = self._services.desk
         return frozenset(
@@ -199,9 +219,18 @@ class DatabaseLoop:
         finally:
             for one in waits:
                 one.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            _, *heard = await asyncio.gather(*waits, return_exceptions=True)
+            self._rows_changed |= heard == [True]
         soonest = began + BETWEEN_WAKES - asyncio.get_running_loop().time()
         await asyncio.sleep(max(0.0, soonest))
+
+
+def _contradicts(view: View) -> bool:
+    """Tell whether the counts show a queue paused or going on that the rows do not: they are old."""
+    return any(
+        name in view.rows and view.rows[name].paused != counts.paused
+        for name, counts in view.counts.items()
+    )
 
 
 def _subject(declared: Queue | WorkerPool) -> Subject:

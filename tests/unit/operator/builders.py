@@ -119,9 +119,22 @@ def owner(declared: Queue, cluster: str = CLUSTER) -> Owner:
     )
 
 
-def row(of: Owner | None, name: str = "mail", **settings: Any) -> QueueRow:
+def row(
+    of: Owner | None,
+    name: str = "mail",
+    *,
+    paused: bool = False,
+    closed: bool = False,
+    **settings: Any,
+) -> QueueRow:
     """Return a queue's row."""
-    return QueueRow(queue_name=name, settings=QueueSettings(**settings), owner=of)
+    return QueueRow(
+        queue_name=name,
+        settings=QueueSettings(**settings),
+        paused=paused,
+        closed=closed,
+        owner=of,
+    )
 
 
 def sample(

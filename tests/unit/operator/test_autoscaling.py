@@ -67,6 +67,16 @@ def test_the_work_of_all_queues_shares_the_slots() -> None:
     assert pods_for(queues, {"a": QueueCounts(), "b": QueueCounts(running=9)}, slots=10) == 5
 
 
+def test_what_waits_in_a_paused_queue_is_no_demand() -> None:
+    paused = {"mail": QueueCounts(waiting=35, running=4, paused=True)}
+    assert pods_for({"mail": FREE}, paused, slots=10) == 1
+    assert pods_for({"mail": QueueSettings(concurrency=30)}, paused, slots=10) == 1
+    waiting = {"mail": QueueCounts(waiting=35, paused=True)}
+    assert pods_for({"mail": FREE}, waiting, slots=10) == 0
+    assert idle_since(None, waiting, NOW) == NOW
+    assert idle_since(NOW, paused, NOW) is None
+
+
 def test_it_grows_at_once_also_from_zero() -> None:
     assert decided(0, sample(waiting=35)) == Decision(desired=4)
     assert decided(2, sample(waiting=35)) == Decision(desired=4)

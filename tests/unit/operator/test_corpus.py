@@ -41,7 +41,9 @@ def test_an_unknown_field_is_refused_with_the_known_ones() -> None:
         "metadata": {"name": "mail"},
         "spec": {"concurrency": {"globl": 3}},
     }
-    with pytest.raises(ManifestError, match=r"known are global, perWorker") as refusal:
+    with pytest.raises(
+        ManifestError, match=r"known are global, perPartition, perWorker"
+    ) as refusal:
         PARSERS["Queue"](queue)
     assert refusal.value.next_step == "Try: kubectl explain queue.spec.concurrency.globl"
 

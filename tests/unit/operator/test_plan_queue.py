@@ -25,7 +25,7 @@ from tests.unit.operator.builders import (
     reason,
     row,
 )
-from towpath.domain.queue import QueueSettings
+from towpath.domain.queue import Limiter, QueueSettings
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.queue import Queue
 from towpath_operator.plan.actions import (
@@ -89,6 +89,8 @@ def test_a_new_queue_is_written_to_its_database_and_looked_at_again_at_once() ->
             target=TARGET,
             queue_name="letters",
             settings=QueueSettings(concurrency=3, worker_concurrency=2),
+            paused=None,
+            closed=None,
             owner=owner(declared),
             replaces=None,
         ),
@@ -174,6 +176,112 @@ def test_a_database_that_was_found_stays_in_the_status_while_it_is_away() -> Non
     known = queue(status={"database": FOUND})
     away = Blocked(reason=Reason.DATABASE_NOT_FOUND, message="gone")
     assert plan_queue(known, observed(database=away), NOW).status["database"] == FOUND
+
+
+# What the row says, and who decides it.
+
+LIMITS: dict[str, Any] = {
+    "concurrency": {"global": 9, "perWorker": 4, "perPartition": 2},
+    "limiter": {"limit": 5, "period": "1m30s"},
+    "partitionLimiter": {"limit": 1, "period": "500ms"},
+    "priority": {"enabled": True},
+    "partitioning": {"enabled": True},
+    "pollingInterval": "250ms",
+}
+IN_THE_ROW: dict[str, Any] = {
+    "concurrency": 9,
+    "worker_concurrency": 4,
+    "partition_concurrency": 2,
+    "limiter": Limiter(5, timedelta(seconds=90)),
+    "partition_limiter": Limiter(1, timedelta(milliseconds=500)),
+    "priority_enabled": True,
+    "partition_queue": True,
+    "polling_interval": timedelta(milliseconds=250),
+}
+
+
+def test_every_limit_of_the_manifest_is_written() -> None:
+    (action,) = plan_queue(queue(spec=LIMITS), observed(), NOW).actions
+    assert isinstance(action, DeclareQueue)
+    assert action.settings == QueueSettings(**IN_THE_ROW)
+
+
+def test_a_row_as_declared_is_what_the_status_says_is_effective() -> None:
+    declared = queue(spec={**LIMITS, "paused": True})
+    found = row(owner(declared), paused=True, **IN_THE_ROW)
+    plan = plan_queue(declared, observed(row=found), NOW)
+    assert plan.actions == ()
+    assert plan.status["effective"] == {**LIMITS, "paused": True, "closed": False}
+
+
+@pytest.mark.parametrize("name", IN_THE_ROW)
+def test_a_row_that_a_hand_has_changed_is_written_again(name: str) -> None:
+    declared, default = queue(spec=LIMITS), getattr(QueueSettings(), name)
+    drifted = row(owner(declared), **{**IN_THE_ROW, name: default})
+    (action,) = plan_queue(declared, observed(row=drifted), NOW).actions
+    assert isinstance(action, DeclareQueue)
+    assert action.settings == QueueSettings(**IN_THE_ROW)
+
+
+@pytest.mark.parametrize("switch", ["paused", "closed"])
+@pytest.mark.parametrize("says", [True, False])
+@pytest.mark.parametrize("is_", [True, False])
+def test_a_manifest_that_says_paused_or_closed_decides_it(
+    switch: str, *, says: bool, is_: bool
+) -> None:
+    declared = queue(spec={switch: says})
+    is_now: dict[str, Any] = {switch: is_}
+    actions = plan_queue(declared, observed(row=row(owner(declared), **is_now)), NOW).actions
+    assert bool(actions) == (says != is_)
+    for action in actions:
+        assert isinstance(action, DeclareQueue)
+        other = "closed" if switch == "paused" else "paused"
+        assert (getattr(action, switch), getattr(action, other)) == (says, None)
+
+
+def test_a_manifest_that_says_neither_leaves_it_to_people_and_is_ready() -> None:
+    plan = plan_queue(MAIL, observed(row=row(owner(MAIL), paused=True, closed=True)), NOW)
+    assert plan.actions == ()
+    assert reason(plan) == "InForce"
+    assert plan.status["effective"]["paused"] is True
+    assert plan.status["effective"]["closed"] is True
+
+
+@pytest.mark.parametrize(
+    ("says", "is_paused", "status", "why", "said"),
+    [
+        (None, False, "False", "NotPaused", "start as the limits allow"),
+        (False, False, "False", "NotPaused", "start as the limits allow"),
+        (True, True, "True", "PausedByManifest", "the manifest says paused: true"),
+        (None, True, "True", "PausedByHand", "towpath queue resume mail"),
+    ],
+)
+def test_a_queue_says_whether_it_is_paused_and_by_whom(
+    *, says: bool | None, is_paused: bool, status: str, why: str, said: str
+) -> None:
+    declared = queue(spec={"paused": says})
+    for closed in (False, True):
+        found = row(owner(declared), paused=is_paused, closed=closed)
+        stated = condition(plan_queue(declared, observed(row=found), NOW), "Paused")
+        assert (stated["status"], stated["reason"]) == (status, why)
+        assert said in stated["message"]
+        assert ("enqueueing is refused" in stated["message"]) == closed
+
+
+def test_what_is_in_force_stays_in_the_status_while_the_database_is_away() -> None:
+    first = plan_queue(MAIL, with_row(), NOW)
+    away = Blocked(reason=Reason.DATABASE_UNREACHABLE, message="gone")
+    plan = plan_queue(queue(status=first.status), observed(database=away, counts=None), NOW)
+    assert plan.status["effective"] == first.status["effective"]
+    assert condition(plan, "Paused")["status"] == "Unknown"
+
+
+def test_nothing_is_said_of_a_row_that_another_queue_holds() -> None:
+    other = queue("post")
+    facts = observed(row=row(owner(other)), queue_uids=frozenset({"uid-mail", "uid-post"}))
+    plan = plan_queue(MAIL, facts, NOW)
+    assert "effective" not in plan.status
+    assert condition(plan, "Paused") == {}
 
 
 # Who has the row.

@@ -219,6 +219,8 @@ DECLARE = DeclareQueue(
     target=TARGET,
     queue_name="mail",
     settings=QueueSettings(),
+    paused=None,
+    closed=None,
     owner=owner(queue()),
     replaces=None,
 )

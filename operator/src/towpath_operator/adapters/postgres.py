@@ -132,6 +132,8 @@ class PostgresDatabases:
         *,
         queue_name: str,
         settings: QueueSettings,
+        paused: bool | None,
+        closed: bool | None,
         owner: Owner,
         replaces: str | None,
     ) -> QueueRow:
@@ -143,6 +145,8 @@ class PostgresDatabases:
                 statements,
                 queue_name=queue_name,
                 settings=settings,
+                paused=paused,
+                closed=closed,
                 owner=_row_owner(owner),
                 replaces=replaces,
             )
@@ -172,9 +176,9 @@ class PostgresDatabases:
                 )
         return link.ear.listening
 
-    async def heard(self, target: DatabaseTarget) -> None:
+    async def heard(self, target: DatabaseTarget) -> bool:
         """Wait for a NOTIFY; also returns when the connection is lost, since some may have been."""
-        await (await self._link(target)).ear.wait()
+        return await (await self._link(target)).ear.wait()
 
     async def ask_for_notify(
         self, target: DatabaseTarget, queue_names: Sequence[str], *, no_longer: Sequence[str]
@@ -312,6 +316,7 @@ def _counts(demand: Mapping[str, QueueDemand]) -> dict[str, QueueCounts]:
             waiting_capped=one.waiting_capped,
             running=one.running,
             workers=one.workers,
+            paused=one.paused,
         )
         for name, one in demand.items()
     }
@@ -322,6 +327,8 @@ def _row(row: DeclaredRow) -> QueueRow:
     return QueueRow(
         queue_name=row.queue_name,
         settings=row.settings,
+        paused=row.paused,
+        closed=row.closed,
         owner=None
         if owner is None
         else Owner(

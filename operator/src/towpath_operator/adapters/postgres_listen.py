@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
 logger = logging.getLogger(__name__)
+
+SETTINGS: Final = ",settings"
+"""How a NOTIFY ends that tells of a queue's settings; a queue's name has no comma."""
 
 
 class Ear:
@@ -19,6 +22,7 @@ class Ear:
     def __init__(self, channel: str) -> None:
         self._channel = channel
         self._heard = asyncio.Event()
+        self._settings = False
         self._task: asyncio.Task[None] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
@@ -34,10 +38,16 @@ class Ear:
         await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
         self._task = asyncio.create_task(self._hear(connection), name=f"listen {self._channel}")
 
-    async def wait(self) -> None:
-        """Wait until something was heard since the last call, or the connection was lost."""
+    async def wait(self) -> bool:
+        """Wait until something was heard since the last call, or the connection was lost.
+
+        Returns:
+            Whether a queue's settings may have changed.
+        """
         await self._heard.wait()
         self._heard.clear()
+        settings, self._settings = self._settings, False
+        return settings
 
     async def close(self) -> None:
         """Stop listening."""
@@ -52,11 +62,13 @@ class Ear:
 
     async def _hear(self, connection: psycopg.AsyncConnection[Any]) -> None:
         try:
-            async for _ in connection.notifies():
+            async for notify in connection.notifies():
+                self._settings |= notify.payload.endswith(SETTINGS)
                 self._heard.set()
         except psycopg.Error:
             logger.warning("listening ended", extra={"channel": self._channel})
         finally:
             await connection.close()
             # What was sent meanwhile is lost, so whoever waits must look.
+            self._settings = True
             self._heard.set()

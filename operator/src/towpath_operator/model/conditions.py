@@ -15,6 +15,7 @@ class ConditionType(StrEnum):
     DATABASE_REACHABLE = "DatabaseReachable"
     TEMPLATE_VALID = "TemplateValid"
     WORKERS_AVAILABLE = "WorkersAvailable"
+    PAUSED = "Paused"
     AUTOSCALING_ACTIVE = "AutoscalingActive"
 
 
@@ -55,6 +56,10 @@ class Reason(StrEnum):
     SERVED = "Served"
     NOT_SERVED = "NotServed"
     NOT_SAMPLED = "NotSampled"
+
+    PAUSED_BY_MANIFEST = "PausedByManifest"
+    PAUSED_BY_HAND = "PausedByHand"
+    NOT_PAUSED = "NotPaused"
 
     @property
     def doc(self) -> str:
@@ -98,6 +103,10 @@ REASON_DOCS: Final[dict[Reason, str]] = {
     Reason.SERVED: "At least one live worker serves the queue.",
     Reason.NOT_SERVED: "No live worker serves the queue.",
     Reason.NOT_SAMPLED: "The database could not be asked; the last known state is kept.",
+    Reason.PAUSED_BY_MANIFEST: "Nothing of the queue starts, since the manifest says paused: true.",
+    Reason.PAUSED_BY_HAND: "Nothing of the queue starts, by `towpath queue pause`; the manifest leaves "
+    "it open.",
+    Reason.NOT_PAUSED: "Workflows of the queue start as its limits allow.",
 }
 
 STALLING: Final = frozenset(

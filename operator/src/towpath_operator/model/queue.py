@@ -8,15 +8,20 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from towpath.domain import queue as domain
 from towpath.domain.queue import QueueSettings
 from towpath_operator.model.base import Model, Rule
+from towpath_operator.model.durations import duration_field, duration_rule, parse_duration
 from towpath_operator.model.metadata import Metadata
-from towpath_operator.model.shared import MAX_INT32, Conditions, DatabaseRef, DatabaseStatus
+from towpath_operator.model.shared import MAX_INT32, DatabaseRef
 from towpath_operator.model.updates import UNCHANGED_DATABASE
 from towpath_operator.model.workerpool import MAX_POOL_NAME_LENGTH, PoolTemplate
 
 INTERNAL_QUEUE_NAME = "_towpath"
 """The runtime's own queue of direct calls; no manifest may limit it."""
+
+WITH_PARTITIONS = "none without partitioning (partitioning.enabled: true)"
+_PARTITIONED = "(has(self.partitioning) && self.partitioning.enabled)"
 
 
 class Concurrency(Model):
@@ -44,6 +49,57 @@ class Concurrency(Model):
         le=MAX_INT32,
         description="The most workflows of the queue that run at a time in one worker; at most global.",
     )
+    per_partition: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INT32,
+        description="The most workflows of one partition key that run at a time; 1 unless set. Only "
+        "with partitioning.",
+    )
+
+
+class Limiter(Model):
+    """At most so many starts in any window of time."""
+
+    rules: ClassVar = (
+        duration_rule(
+            "period",
+            lambda limiter: limiter.period,
+            message="period must be from 1ms to 8784h (366 days)",
+            least=domain.MIN_PERIOD,
+            most=domain.MAX_PERIOD,
+        ),
+    )
+
+    limit: int = Field(
+        ge=1,
+        le=domain.MAX_LIMIT,
+        description="The most starts in any window of the period; every attempt is a start.",
+    )
+    period: str = duration_field(
+        description="How long the window is that slides over the starts, such as 10s or 24h; from "
+        "1ms to 8784h (366 days)."
+    )
+
+
+class Priority(Model):
+    """Whether workflows may have a priority."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Whether workflows may be enqueued with a priority; a higher number is more "
+        "urgent, and none is least urgent.",
+    )
+
+
+class Partitioning(Model):
+    """Whether every workflow has a partition key."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Whether every workflow is enqueued with a partition key; those of one key run "
+        "in order, one at a time unless concurrency.perPartition is set.",
+    )
 
 
 class QueueSpec(Model):
@@ -56,6 +112,25 @@ class QueueSpec(Model):
             message=f"queueName must not be {INTERNAL_QUEUE_NAME}, the queue of direct calls",
             cel=f"!has(self.queueName) || self.queueName != '{INTERNAL_QUEUE_NAME}'",
             holds=lambda q: q.queue_name != INTERNAL_QUEUE_NAME,
+        ),
+        Rule(
+            field="concurrency.perPartition",
+            message=f"concurrency.perPartition must be {WITH_PARTITIONS}",
+            cel=f"!has(self.concurrency) || !has(self.concurrency.perPartition) || {_PARTITIONED}",
+            holds=lambda q: q.concurrency.per_partition is None or q.partitioning.enabled,
+        ),
+        Rule(
+            field="partitionLimiter",
+            message=f"partitionLimiter must be {WITH_PARTITIONS}",
+            cel=f"!has(self.partitionLimiter) || {_PARTITIONED}",
+            holds=lambda q: q.partition_limiter is None or q.partitioning.enabled,
+        ),
+        duration_rule(
+            "pollingInterval",
+            lambda q: q.polling_interval,
+            message="pollingInterval must be from 1ms to 24h",
+            least=domain.MIN_POLLING_INTERVAL,
+            most=domain.MAX_POLLING_INTERVAL,
         ),
     )
 
@@ -75,6 +150,35 @@ class QueueSpec(Model):
         default=Concurrency(),
         description="How many workflows of the queue run at a time; an absent limit is none.",
     )
+    limiter: Limiter | None = Field(
+        default=None,
+        description="The most starts of the whole queue in any window of time; absent is no limit.",
+    )
+    partition_limiter: Limiter | None = Field(
+        default=None,
+        description="The most starts of each partition key in any window of time; absent is no "
+        "limit. Only with partitioning.",
+    )
+    priority: Priority = Field(
+        default=Priority(), description="Whether workflows may have a priority."
+    )
+    partitioning: Partitioning = Field(
+        default=Partitioning(), description="Whether workflows have a partition key."
+    )
+    polling_interval: str = duration_field(
+        default="1s",
+        description="The longest wait for work that a lost notification has missed; from 1ms to 24h.",
+    )
+    paused: bool | None = Field(
+        default=None,
+        description="Whether nothing of the queue starts, while enqueueing goes on; unless set, "
+        "`towpath queue pause` and `towpath queue resume` decide it.",
+    )
+    closed: bool | None = Field(
+        default=None,
+        description="Whether enqueueing is refused, while what waits goes on; unless set, "
+        "`towpath queue close` and `towpath queue open` decide it.",
+    )
     deletion_policy: Literal["Retain"] = Field(
         default="Retain",
         description="What happens to the queue's workflows when the Queue is deleted; Retain keeps "
@@ -85,28 +189,6 @@ class QueueSpec(Model):
         description="The pods that serve this queue alone: a WorkerPool of the same name, owned by "
         "the Queue; without it, a WorkerPool may list the queue.",
     )
-
-
-class QueueStatus(Model):
-    """What the operator says about a Queue."""
-
-    observed_generation: int | None = Field(
-        default=None,
-        json_schema_extra={"format": "int64"},
-        description="The metadata.generation that this status was made from.",
-    )
-    database: DatabaseStatus | None = Field(
-        default=None, description="The database that databaseRef found; kept once found."
-    )
-    queue_name: str | None = Field(default=None, description="The queue's name in Python.")
-    waiting: int | None = Field(
-        default=None, description="Workflows that wait for a worker, counted to 10,000."
-    )
-    waiting_capped: bool | None = Field(
-        default=None, description="Whether more wait than were counted."
-    )
-    running: int | None = Field(default=None, description="Workflows that hold a place.")
-    conditions: Conditions = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +207,23 @@ class Queue:
     @property
     def settings(self) -> QueueSettings:
         """The limits as the runtime knows them."""
-        limits = self.spec.concurrency
-        return QueueSettings(concurrency=limits.global_, worker_concurrency=limits.per_worker)
+        spec, limits = self.spec, self.spec.concurrency
+        return QueueSettings(
+            concurrency=limits.global_,
+            worker_concurrency=limits.per_worker,
+            partition_concurrency=limits.per_partition,
+            limiter=_limiter(spec.limiter),
+            partition_limiter=_limiter(spec.partition_limiter),
+            priority_enabled=spec.priority.enabled,
+            partition_queue=spec.partitioning.enabled,
+            polling_interval=parse_duration(spec.polling_interval),
+        )
+
+
+def _limiter(declared: Limiter | None) -> domain.Limiter | None:
+    if declared is None:
+        return None
+    return domain.Limiter(declared.limit, parse_duration(declared.period))
 
 
 _NAME = "(has({0}.spec.queueName) ? {0}.spec.queueName : {0}.metadata.name)"

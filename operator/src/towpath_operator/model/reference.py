@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -56,13 +57,10 @@ def _kind_section(kind: Kind, short_name: str, schema: Schema) -> list[str]:
 
 def _spec_row(path: str, node: Schema, *, needed: bool) -> str:
     default = node.get("default")
-    shown = (
-        "required"
-        if needed
-        else ""
-        if default is None or isinstance(default, dict)
-        else f"`{default}`"
-    )
+    shown = "required" if needed else ""
+    if not needed and default is not None and not isinstance(default, dict):
+        text = default if isinstance(default, str) else json.dumps(default)
+        shown = f"`{text}`"
     return f"| `{path}` | {node['type']} | {shown} | {_allowed(node)} | {node['description']} |"
 
 

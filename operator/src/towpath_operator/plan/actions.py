@@ -31,6 +31,8 @@ class DeclareQueue:
         queue_name: The row's name.
         settings: What the row is to say.
         owner: Whom the row is to record.
+        paused: Whether nothing may start; None leaves it as it is.
+        closed: Whether enqueueing is refused; None leaves it as it is.
         replaces: The uid of the owner that was observed; None where the row was free or missing.
             A row that meanwhile records another uid is left as it is, without an error.
     """
@@ -38,6 +40,8 @@ class DeclareQueue:
     target: DatabaseTarget
     queue_name: str
     settings: QueueSettings
+    paused: bool | None
+    closed: bool | None
     owner: Owner
     replaces: str | None
 

@@ -59,9 +59,9 @@ def idle_since(
 def demand(counts: QueueCounts, settings: QueueSettings) -> int:
     """Return how many workflows of a queue could run now: those that do, and those with a place."""
     if settings.concurrency is None:
-        return counts.running + counts.waiting
+        return counts.running + counts.startable
     free = max(0, settings.concurrency - counts.running)
-    return counts.running + min(counts.waiting, free)
+    return counts.running + min(counts.startable, free)
 
 
 def pods_for(

@@ -101,10 +101,12 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRow:
-    """A queue's row: its settings and who declares it (None: code, or nobody)."""
+    """A queue's row: what is in force, and who declares it (None: code, or nobody)."""
 
     queue_name: str
     settings: QueueSettings
+    paused: bool
+    closed: bool
     owner: Owner | None
 
 
@@ -118,6 +120,7 @@ class QueueCounts:
         running: Workflows that hold a place.
         workers: Live workers, of any pool or none, that serve the queue; None where unknown.
         due_later: Whether DELAYED workflows wait for their time.
+        paused: Whether nothing starts now.
     """
 
     waiting: int = 0
@@ -125,11 +128,17 @@ class QueueCounts:
     running: int = 0
     workers: int | None = None
     due_later: bool = False
+    paused: bool = False
+
+    @property
+    def startable(self) -> int:
+        """How many wait for a worker alone: none while the queue is paused."""
+        return 0 if self.paused else self.waiting
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing waits, is due or runs."""
-        return self.waiting == 0 and self.running == 0
+        """Whether nothing runs, and nothing waits that may start."""
+        return self.startable == 0 and self.running == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

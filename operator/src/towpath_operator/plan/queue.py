@@ -9,6 +9,7 @@ from typing import Any
 from towpath_operator.model.conditions import ConditionType, Reason
 from towpath_operator.model.metadata import read_metadata
 from towpath_operator.model.queue import Queue
+from towpath_operator.model.queue_status import effective_configuration
 from towpath_operator.plan.actions import Action, DeclareQueue, DeleteObject, Plan
 from towpath_operator.plan.children import is_current, plan_child
 from towpath_operator.plan.database import database_trouble
@@ -17,6 +18,7 @@ from towpath_operator.plan.observed import (
     DatabaseObserved,
     DatabaseTarget,
     QueueObserved,
+    QueueRow,
 )
 from towpath_operator.plan.ownership import claim_row, owner_of
 from towpath_operator.plan.status import (
@@ -82,14 +84,26 @@ def _declaration(
     queue: Queue, observed: QueueObserved, target: DatabaseTarget
 ) -> DeclareQueue | None:
     row, owner = observed.row, owner_of(queue, observed.operator.cluster_uid)
-    if row is not None and row.owner == owner and row.settings == queue.settings:
+    if row is not None and row.owner == owner and _as_declared(queue, row):
         return None
     return DeclareQueue(
         target=target,
         queue_name=queue.queue_name,
         settings=queue.settings,
+        paused=queue.spec.paused,
+        closed=queue.spec.closed,
         owner=owner,
         replaces=row.owner.uid if row is not None and row.owner is not None else None,
+    )
+
+
+def _as_declared(queue: Queue, row: QueueRow) -> bool:
+    """Tell whether a row says what the manifest says; what that leaves open is as it is."""
+    spec = queue.spec
+    return (
+        row.settings == queue.settings
+        and spec.paused in (None, row.paused)
+        and spec.closed in (None, row.closed)
     )
 
 
@@ -150,13 +164,62 @@ def _draft(queue: Queue, observed: QueueObserved, ready: Verdict) -> Draft:
             "waitingCapped": counts.waiting_capped,
             "running": counts.running,
         }
+    informational = {ConditionType.WORKERS_AVAILABLE: _workers(observed)}
+    paused = _paused(queue, observed)
+    if paused is not None:
+        informational[ConditionType.PAUSED] = paused
     return Draft(
         subject=queue,
         ready=ready,
-        informational={ConditionType.WORKERS_AVAILABLE: _workers(observed)},
-        facts={"database": found, "queueName": queue.queue_name},
+        informational=informational,
+        facts={
+            "database": found,
+            "queueName": queue.queue_name,
+            "effective": _effective(queue, observed),
+        },
         numbers=numbers,
         numbers_written_at=observed.numbers_written_at,
+    )
+
+
+def _asked(observed: QueueObserved) -> bool:
+    """Tell whether the rows could be read."""
+    return isinstance(observed.database, DatabaseObserved) and observed.database.state.migrated
+
+
+def _holds_row(queue: Queue, observed: QueueObserved) -> QueueRow | None:
+    """Return the row if it is this Queue's."""
+    row, owner = observed.row, owner_of(queue, observed.operator.cluster_uid)
+    return row if row is not None and row.owner == owner else None
+
+
+def _effective(queue: Queue, observed: QueueObserved) -> Mapping[str, Any] | None:
+    """Return what is in force; what was is kept while the database cannot be asked."""
+    row = _holds_row(queue, observed)
+    if row is not None:
+        return effective_configuration(row.settings, paused=row.paused, closed=row.closed)
+    return None if _asked(observed) else queue.status.get("effective")
+
+
+def _paused(queue: Queue, observed: QueueObserved) -> Verdict | None:
+    """Say whether anything starts; nothing is said of a row that another has."""
+    row = _holds_row(queue, observed)
+    if row is None:
+        message = "The database could not be asked whether the queue is paused."
+        unknown = Verdict(status="Unknown", reason=Reason.NOT_SAMPLED, message=message)
+        return None if _asked(observed) else unknown
+    closed = " The queue is closed: enqueueing is refused." if row.closed else ""
+    if not row.paused:
+        message = f"Workflows start as the limits allow.{closed}"
+        return Verdict(status="False", reason=Reason.NOT_PAUSED, message=message)
+    if queue.spec.paused:
+        return yes(
+            Reason.PAUSED_BY_MANIFEST, f"Nothing starts: the manifest says paused: true.{closed}"
+        )
+    return yes(
+        Reason.PAUSED_BY_HAND,
+        f"Nothing starts since `towpath queue pause {queue.queue_name}`; `towpath queue resume "
+        f"{queue.queue_name}` ends that.{closed}",
     )
 
 

@@ -58,10 +58,15 @@ class Databases(Protocol):
         *,
         queue_name: str,
         settings: QueueSettings,
+        paused: bool | None,
+        closed: bool | None,
         owner: Owner,
         replaces: str | None,
     ) -> QueueRow:
-        """Write a row unless another owner has it; return what it says now. Raises `DatabaseError`."""
+        """Write a row unless another owner has it; return what it says now. Raises `DatabaseError`.
+
+        `paused` and `closed` are left as they are where they are None.
+        """
         ...
 
     async def release(self, target: DatabaseTarget, *, queue_name: str, owner: Owner) -> None:
@@ -72,8 +77,8 @@ class Databases(Protocol):
         """Tell whether NOTIFY reaches us, after trying to make it so. Never raises."""
         ...
 
-    async def heard(self, target: DatabaseTarget) -> None:
-        """Wait until a NOTIFY came since the last call."""
+    async def heard(self, target: DatabaseTarget) -> bool:
+        """Wait until a NOTIFY came since the last call; tell whether rows may have changed."""
         ...
 
     async def ask_for_notify(
