@@ -1,7 +1,7 @@
 -- name: observe
 -- What holds back a queue, or one workflow (seq), at one moment. Flat in the backlog: counts stop at
--- 10,001, and of the lines and partitions that wait the heads of the first 100 are looked at. Durations
--- are seconds from now; leases run on real time.
+-- 10,001, and of the lines and partitions that wait the heads of the first 100 are looked at. What is
+-- ordered for no reader is to be read by an index. Durations are seconds from now; leases run on real time.
 WITH RECURSIVE moment AS MATERIALIZED (
     SELECT {schema}.clock() AS now
 ), target AS (
@@ -14,10 +14,12 @@ WITH RECURSIVE moment AS MATERIALIZED (
 ), serving AS MATERIALIZED (
     SELECT k.* FROM asked q JOIN {schema}.worker k ON q.name = ANY (k.queues)
 ), line AS (
-    (SELECT r.seq, r.name, r.version, r.rank, r.line, r.key
-     FROM asked q JOIN {schema}.ready r ON r.queue = q.name AND r.key IS NULL
-     WHERE NOT q.partitioning_enabled AND %(seq)s::bigint IS NULL
-     ORDER BY r.name, r.version, r.rank, r.line LIMIT 1)
+    SELECT first.*
+    FROM asked q CROSS JOIN LATERAL (
+        SELECT r.seq, r.name, r.version, r.rank, r.line, r.key FROM {schema}.ready r
+        WHERE r.queue = q.name AND r.key IS NULL
+        ORDER BY r.name, r.version, r.rank, r.line LIMIT 1) AS first
+    WHERE NOT q.partitioning_enabled AND %(seq)s::bigint IS NULL
     UNION ALL
     SELECT following.*
     FROM line l CROSS JOIN asked q CROSS JOIN LATERAL (
@@ -25,10 +27,12 @@ WITH RECURSIVE moment AS MATERIALIZED (
         WHERE r.queue = q.name AND r.key IS NULL AND (r.name, r.version) > (l.name, l.version)
         ORDER BY r.name, r.version, r.rank, r.line LIMIT 1) AS following
 ), partition AS (
-    (SELECT r.seq, r.name, r.version, r.rank, r.line, r.key
-     FROM asked q JOIN {schema}.ready r ON r.queue = q.name AND r.key IS NOT NULL
-     WHERE q.partitioning_enabled AND %(seq)s::bigint IS NULL
-     ORDER BY r.key, r.rank, r.line LIMIT 1)
+    SELECT first.*
+    FROM asked q CROSS JOIN LATERAL (
+        SELECT r.seq, r.name, r.version, r.rank, r.line, r.key FROM {schema}.ready r
+        WHERE r.queue = q.name AND r.key IS NOT NULL
+        ORDER BY r.key, r.rank, r.line LIMIT 1) AS first
+    WHERE q.partitioning_enabled AND %(seq)s::bigint IS NULL
     UNION ALL
     SELECT following.*
     FROM partition p CROSS JOIN asked q CROSS JOIN LATERAL (
@@ -66,8 +70,13 @@ SELECT q.name, q.settings, q.paused, q.closed, {schema}.waiting(q.name),
     -- running workflows that others of the queue, among a thousand that wait, were started by
     CASE WHEN places.running >= q.concurrency_global THEN (
         SELECT count(DISTINCT p.seq)
-        FROM (SELECT r.seq FROM {schema}.ready r WHERE r.queue = q.name LIMIT 1000) AS line_start
-        JOIN {schema}.workflow w ON w.seq = line_start.seq
+        FROM (
+            (SELECT r.seq FROM {schema}.ready r WHERE r.queue = q.name AND r.key IS NULL
+             ORDER BY r.name, r.version, r.rank, r.line LIMIT 1000)
+            UNION ALL
+            (SELECT r.seq FROM {schema}.ready r WHERE r.queue = q.name AND r.key IS NOT NULL
+             ORDER BY r.key, r.rank, r.line LIMIT 1000)) AS looked_at
+        JOIN {schema}.workflow w ON w.seq = looked_at.seq
         JOIN {schema}.running p ON p.seq = w.parent AND p.queue = q.name AND NOT p.fenced)
     ELSE 0 END,
     CASE WHEN q.limiter_limit IS NOT NULL
@@ -115,14 +124,14 @@ SELECT q.name, q.settings, q.paused, q.closed, {schema}.waiting(q.name),
                 SELECT count(*) FROM (
                     SELECT FROM {schema}.ready b
                     WHERE b.queue = t.queue AND b.key = t.key AND (b.rank, b.line) < (t.rank, t.line)
-                    LIMIT 10001) AS counted)
+                    ORDER BY b.rank DESC, b.line DESC LIMIT 10001) AS counted)
             ELSE (
                 SELECT count(*) FROM (
                     SELECT FROM known CROSS JOIN version v CROSS JOIN LATERAL (
                         SELECT FROM {schema}.ready b
                         WHERE b.queue = t.queue AND b.name = known.name AND b.version = v.version
                           AND b.key IS NULL AND (b.rank, b.line) < (t.rank, t.line)
-                        LIMIT 10001) AS ahead
+                        ORDER BY b.rank DESC, b.line DESC LIMIT 10001) AS ahead
                     LIMIT 10001) AS counted)
             END)
      FROM target t
