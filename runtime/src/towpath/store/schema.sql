@@ -88,6 +88,7 @@ DECLARE
     seqs bigint[];
     losers bigint[] := ARRAY[]::bigint[];
     holders bigint[] := ARRAY[]::bigint[];
+    held_before deduplication[];
     lined_count bigint;
     delayed_count bigint := 0;
     optional boolean := coalesce(priorities::text[], keys, deduplication_ids, delays::text[], dues::text[]) IS NOT NULL;
@@ -153,7 +154,7 @@ BEGIN
         n.deduplication_id, new_codec, n.input
     FROM unnest(seqs, secrets, ids, priorities, keys, deduplication_ids, inputs)
         AS n (seq, secret, id, priority, key, deduplication_id, input)
-    ORDER BY n.id
+    ORDER BY n.id, n.seq
     ON CONFLICT (id) WHERE id IS NOT NULL DO NOTHING;
     IF ids IS NOT NULL THEN
         RETURN QUERY
@@ -168,21 +169,26 @@ BEGIN
     END IF;
 
     IF deduplication_ids IS NOT NULL THEN
-        WITH asked AS (
-            SELECT DISTINCT ON (w.deduplication_id) w.deduplication_id AS id, w.seq FROM workflow w
+        -- A holder that ends at this moment is waited for. One that stays is only read: a lock on its row
+        -- would make its completion wait for the caller's transaction. So it may end between the two
+        -- looks; then it is the holder all the same, since it was when this call began.
+        FOR round IN 1..1000 LOOP
+            held_before := ARRAY(
+                SELECT d FROM deduplication d WHERE d.queue = q.name AND d.id = ANY (deduplication_ids));
+            INSERT INTO deduplication (queue, id, seq)
+            SELECT DISTINCT ON (w.deduplication_id) w.queue, w.deduplication_id, w.seq FROM workflow w
             WHERE w.seq = ANY (seqs) AND w.deduplication_id IS NOT NULL
             ORDER BY w.deduplication_id, w.seq
-        ), held AS (
-            INSERT INTO deduplication AS d (queue, id, seq)
-            SELECT q.name, a.id, a.seq FROM asked a ORDER BY a.id
-            -- the update waits for a holder that ends at this moment, and returns the one that stays
-            ON CONFLICT (queue, id) DO UPDATE SET seq = d.seq
-            RETURNING d.id, d.seq
-        )
-        SELECT coalesce(array_agg(w.seq ORDER BY w.seq), losers), coalesce(array_agg(h.seq ORDER BY w.seq), holders)
-        INTO losers, holders
-        FROM workflow w JOIN held h ON h.id = w.deduplication_id AND h.seq <> w.seq
-        WHERE w.seq = ANY (seqs);
+            ON CONFLICT (queue, id) DO NOTHING;
+            SELECT coalesce(array_agg(w.seq ORDER BY w.seq), ARRAY[]::bigint[]),
+                coalesce(array_agg(coalesce(d.seq, b.seq) ORDER BY w.seq), ARRAY[]::bigint[])
+            INTO losers, holders
+            FROM workflow w
+            LEFT JOIN deduplication d ON d.queue = q.name AND d.id = w.deduplication_id
+            LEFT JOIN unnest(held_before) AS b ON b.id = w.deduplication_id
+            WHERE w.seq = ANY (seqs) AND w.deduplication_id IS NOT NULL AND w.seq IS DISTINCT FROM d.seq;
+            EXIT WHEN array_position(holders, NULL) IS NULL;
+        END LOOP;
         DELETE FROM workflow w WHERE w.seq = ANY (losers);
         RETURN QUERY
             SELECT n.item::integer, 'deduplicated', w.seq, id_of(w), ARRAY[n.deduplication_id]
@@ -266,6 +272,8 @@ CREATE FUNCTION towpath.forget(target bigint) RETURNS boolean
     AS $$
 #variable_conflict use_column
 BEGIN
+    -- a resume at this moment is waited for, and one that comes later finds nothing
+    PERFORM FROM workflow w WHERE w.seq = target FOR UPDATE;
     PERFORM withdraw(target);
     UPDATE running r SET resumed_line = NULL WHERE r.seq = target AND r.resumed_line IS NOT NULL;
     DELETE FROM step s WHERE s.seq = target;
@@ -339,7 +347,7 @@ BEGIN
             CASE WHEN b.fenced THEN b.resumed_line ELSE b.line END,
             b.attempt,
             CASE WHEN b.fenced THEN 0 ELSE b.recoveries END,
-            b.queue, w.name, w.version, b.key, b.deduplication_id
+            b.queue, w.name, w.version, b.key, CASE WHEN NOT b.fenced THEN b.deduplication_id END
         FROM back b JOIN workflow w ON w.seq = b.seq
         WHERE NOT b.fenced OR b.resumed_line IS NOT NULL
     ), woken AS (
@@ -511,6 +519,9 @@ DECLARE
     w workflow%ROWTYPE;
 BEGIN
     SELECT * INTO w FROM workflow WHERE seq = target FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN 'gone';
+    END IF;
     DELETE FROM result r
     WHERE r.seq = target AND r.status IN ('CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
     RETURNING r.attempt INTO last_attempt;
@@ -531,7 +542,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION towpath.resume(target bigint) IS 'Puts a cancelled or dead-lettered workflow at the end of its queue''s line and returns null; any other is left as it is, and its status is returned.';
+COMMENT ON FUNCTION towpath.resume(target bigint) IS 'Puts a cancelled or dead-lettered workflow at the end of its queue''s line and returns null; any other is left as it is, and its status is returned; gone where there is none.';
 
 CREATE FUNCTION towpath.room(q towpath.queue, for_worker bigint, asked bigint) RETURNS bigint
     LANGUAGE plpgsql STABLE
@@ -990,7 +1001,7 @@ CREATE INDEX running_place ON towpath.running USING btree (queue, worker);
 
 CREATE INDEX start_time ON towpath.start USING btree (queue, key, at, n);
 
-CREATE INDEX ticket_turn ON towpath.ticket USING btree (queue, name, version, rank, turn);
+CREATE INDEX ticket_turn ON towpath.ticket USING btree (queue, name, version, rank, turn, key);
 
 CREATE UNIQUE INDEX workflow_chosen_id ON towpath.workflow USING btree (id) WHERE (id IS NOT NULL);
 

@@ -186,6 +186,8 @@ async def resume(
     """
     located = await locate(session, statements, workflow_id)
     (rows,) = await session.run((statements["resume"], {"seq": located.seq}))
+    if rows[0][0] == "gone":
+        raise WorkflowNotFoundError(workflow_id=workflow_id)
     return None if rows[0][0] is None else WorkflowStatus(rows[0][0])
 
 

@@ -261,6 +261,9 @@ DECLARE
     w workflow%ROWTYPE;
 BEGIN
     SELECT * INTO w FROM workflow WHERE seq = target FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN 'gone';
+    END IF;
     DELETE FROM result r
     WHERE r.seq = target AND r.status IN ('CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
     RETURNING r.attempt INTO last_attempt;
@@ -281,13 +284,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION {schema}.resume(bigint) IS
-    'Puts a cancelled or dead-lettered workflow at the end of its queue''s line and returns null; any other is left as it is, and its status is returned.';
+    'Puts a cancelled or dead-lettered workflow at the end of its queue''s line and returns null; any other is left as it is, and its status is returned; gone where there is none.';
 
 CREATE FUNCTION {schema}.forget(target bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
+    -- a resume at this moment is waited for, and one that comes later finds nothing
+    PERFORM FROM workflow w WHERE w.seq = target FOR UPDATE;
     PERFORM withdraw(target);
     UPDATE running r SET resumed_line = NULL WHERE r.seq = target AND r.resumed_line IS NOT NULL;
     DELETE FROM step s WHERE s.seq = target;

@@ -44,6 +44,7 @@ DECLARE
     seqs bigint[];
     losers bigint[] := ARRAY[]::bigint[];
     holders bigint[] := ARRAY[]::bigint[];
+    held_before deduplication[];
     lined_count bigint;
     delayed_count bigint := 0;
     optional boolean := coalesce(priorities::text[], keys, deduplication_ids, delays::text[], dues::text[]) IS NOT NULL;
@@ -124,21 +125,26 @@ BEGIN
     END IF;
 
     IF deduplication_ids IS NOT NULL THEN
-        WITH asked AS (
-            SELECT DISTINCT ON (w.deduplication_id) w.deduplication_id AS id, w.seq FROM workflow w
+        -- A holder that ends at this moment is waited for. One that stays is only read: a lock on its row
+        -- would make its completion wait for the caller's transaction. So it may end between the two
+        -- looks; then it is the holder all the same, since it was when this call began.
+        FOR round IN 1..1000 LOOP
+            held_before := ARRAY(
+                SELECT d FROM deduplication d WHERE d.queue = q.name AND d.id = ANY (deduplication_ids));
+            INSERT INTO deduplication (queue, id, seq)
+            SELECT DISTINCT ON (w.deduplication_id) w.queue, w.deduplication_id, w.seq FROM workflow w
             WHERE w.seq = ANY (seqs) AND w.deduplication_id IS NOT NULL
             ORDER BY w.deduplication_id, w.seq
-        ), held AS (
-            INSERT INTO deduplication AS d (queue, id, seq)
-            SELECT q.name, a.id, a.seq FROM asked a ORDER BY a.id
-            -- the update waits for a holder that ends at this moment, and returns the one that stays
-            ON CONFLICT (queue, id) DO UPDATE SET seq = d.seq
-            RETURNING d.id, d.seq
-        )
-        SELECT coalesce(array_agg(w.seq ORDER BY w.seq), losers), coalesce(array_agg(h.seq ORDER BY w.seq), holders)
-        INTO losers, holders
-        FROM workflow w JOIN held h ON h.id = w.deduplication_id AND h.seq <> w.seq
-        WHERE w.seq = ANY (seqs);
+            ON CONFLICT (queue, id) DO NOTHING;
+            SELECT coalesce(array_agg(w.seq ORDER BY w.seq), ARRAY[]::bigint[]),
+                coalesce(array_agg(coalesce(d.seq, b.seq) ORDER BY w.seq), ARRAY[]::bigint[])
+            INTO losers, holders
+            FROM workflow w
+            LEFT JOIN deduplication d ON d.queue = q.name AND d.id = w.deduplication_id
+            LEFT JOIN unnest(held_before) AS b ON b.id = w.deduplication_id
+            WHERE w.seq = ANY (seqs) AND w.deduplication_id IS NOT NULL AND w.seq IS DISTINCT FROM d.seq;
+            EXIT WHEN array_position(holders, NULL) IS NULL;
+        END LOOP;
         DELETE FROM workflow w WHERE w.seq = ANY (losers);
         RETURN QUERY
             SELECT n.item::integer, 'deduplicated', w.seq, id_of(w), ARRAY[n.deduplication_id]
