@@ -15,6 +15,7 @@ from towpath.store import claims, enqueue, queues, workers
 from towpath.store.session import AsyncSession, Session
 
 MAIL, SEND = QueueName("mail"), WorkflowName("send")
+NAMES = (SEND, WorkflowName("other"))
 KEYED = QueueSettings(partition_queue=True, priority_enabled=True)
 LIMITED = QueueSettings(limiter=Limiter(1, timedelta(days=1)))
 WAYS = {
@@ -72,10 +73,10 @@ async def seqs_of(session: Session, *items: dict[str, Any], **of_all: str) -> li
 
 
 async def come(session: Session, *, version: str = "") -> WorkerId:
-    """Register a worker of `mail` that knows `send` alone."""
+    """Register a worker of `mail`."""
     who = workers.WorkerIdentity(
         name="w", pool=None, pod_uid=None, node=None, version=version, library="0", code_hash="",
-        slots=10, queues=[MAIL], names=[SEND], max_recoveries=[100],
+        slots=10, queues=[MAIL], names=NAMES, max_recoveries=[100, 100],
     )  # fmt: skip
     return await workers.register(session, SCHEMA, who, lease=timedelta(hours=1))
 
@@ -92,7 +93,7 @@ async def turn_of(
         way=claims.way_of(stored.settings),
         ripen=True,
     )
-    return claims.Turn(worker=who, names=[SEND], versions=versions, claims=[request])
+    return claims.Turn(worker=who, names=NAMES, versions=versions, claims=[request])
 
 
 async def take(session: Session, turn: claims.Turn) -> list[Seq]:
@@ -113,7 +114,7 @@ async def end(
 ) -> frozenset[tuple[Seq, int]]:
     """Write that attempts succeeded; return the stale ones."""
     outcomes = [claims.Outcome(s, n, MAIL, WorkflowStatus.SUCCESS, "null") for s, n in ended]
-    turn = claims.Turn(worker=who, names=[SEND], outcomes=outcomes)
+    turn = claims.Turn(worker=who, names=NAMES, outcomes=outcomes)
     return (await claims.take_turn(session, SCHEMA, turn)).stale
 
 
@@ -150,7 +151,7 @@ async def forget(session: Session, seq: Seq) -> bool:
 
 async def hand_back(session: Session, who: WorkerId, *given: tuple[Seq, int]) -> None:
     """Give attempts back."""
-    await claims.take_turn(session, SCHEMA, claims.Turn(worker=who, names=[SEND], hand_back=given))
+    await claims.take_turn(session, SCHEMA, claims.Turn(worker=who, names=NAMES, hand_back=given))
 
 
 def chosen(name: str) -> dict[str, Any]:

@@ -162,6 +162,23 @@ def test_a_head_that_is_being_changed_closes_its_key_and_stalls_nobody(database_
     on(database_url, KEYED, body)
 
 
+@pytest.mark.parametrize("way", ["free", "gated"])
+def test_a_line_whose_head_is_locked_leaves_its_room_to_other_names(
+    database_url: str, way: str
+) -> None:
+    """What a name's line cannot give goes to the others, in order."""
+
+    async def body(session: AsyncSession) -> None:
+        (locked,) = await seqs_of(session, {})
+        free = await seqs_of(session, {}, {}, {}, name="other")
+        who = await come(session)
+        limit = 1 if way == "gated" else 2
+        async with held(database_url, lambda s: cancel(s, locked)):
+            assert await claim(session, who, limit) == free[:limit]
+
+    on(database_url, WAYS[way], body)
+
+
 @pytest.mark.parametrize("before", ["claim", COMMIT])
 @pytest.mark.parametrize(
     "wanted", [WAYS["gated"], LIMITED, QueueSettings(worker_concurrency=1), KEYED]

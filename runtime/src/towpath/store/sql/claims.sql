@@ -100,21 +100,43 @@ WITH held AS (
         LIMIT (SELECT places FROM held)
     ) AS head
     GROUP BY head.name, head.version
+), first AS MATERIALIZED (
+    SELECT r.place
+    FROM share s
+    JOIN unnest(%(names)s::text[], %(from_ranks)s::bigint[], %(from_lines)s::bigint[])
+        AS known (name, rank, line) ON known.name = s.name
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS place FROM {schema}.ready r
+        WHERE r.queue = %(queue)s AND r.name = s.name AND r.version = s.version AND r.key IS NULL
+          AND (r.rank, r.line) > (known.rank, known.line)
+        ORDER BY r.rank, r.line
+        LIMIT s.places
+        FOR UPDATE SKIP LOCKED
+    ) AS r
+), missing AS MATERIALIZED (
+    SELECT (SELECT sum(s.places) FROM share s)::bigint - (SELECT count(*) FROM first) AS places
+), further AS MATERIALIZED (
+    -- what a name's line could not give, since others hold it locked, goes to the other lines
+    SELECT r.place
+    FROM missing m
+    CROSS JOIN unnest(%(names)s::text[], %(from_ranks)s::bigint[], %(from_lines)s::bigint[])
+        AS known (name, rank, line)
+    CROSS JOIN unnest(%(versions)s::text[]) AS v (version)
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS place, r.rank, r.line FROM {schema}.ready r
+        WHERE r.queue = %(queue)s AND r.name = known.name AND r.version = v.version AND r.key IS NULL
+          AND (r.rank, r.line) > (known.rank, known.line)
+          AND r.ctid <> ALL (ARRAY(SELECT f.place FROM first f))
+        ORDER BY r.rank, r.line
+        LIMIT m.places
+        FOR UPDATE SKIP LOCKED
+    ) AS r
+    WHERE m.places > 0
+    ORDER BY r.rank, r.line
+    LIMIT (SELECT places FROM missing)
 ), taken AS (
     DELETE FROM {schema}.ready WHERE ctid = ANY (ARRAY(
-        SELECT r.ctid
-        FROM share s
-        JOIN unnest(%(names)s::text[], %(from_ranks)s::bigint[], %(from_lines)s::bigint[])
-            AS known (name, rank, line) ON known.name = s.name
-        CROSS JOIN LATERAL (
-            SELECT r.ctid FROM {schema}.ready r
-            WHERE r.queue = %(queue)s AND r.name = s.name AND r.version = s.version AND r.key IS NULL
-              AND (r.rank, r.line) > (known.rank, known.line)
-            ORDER BY r.rank, r.line
-            LIMIT s.places
-            FOR UPDATE SKIP LOCKED
-        ) AS r
-    ))
+        SELECT f.place FROM first f UNION ALL SELECT f.place FROM further f))
     RETURNING seq, rank, line, attempt, recoveries, queue, deduplication_id
 ), placed AS (
     INSERT INTO {schema}.running (seq, worker, rank, line, started_at, attempt, recoveries, queue, deduplication_id)
