@@ -43,6 +43,14 @@ def enqueue(url: str, queue: str, workflows: int) -> None:
             connection.execute(statements["enqueue"], {**parameters, "secret": number})
 
 
+def by_hand(url: str, statement: str, **switch: bool) -> None:
+    """Change the row of the queue mail as `towpath queue pause` and `close` do."""
+    statements = Statements("towpath")
+    parameters = {"queue": "mail", "channel": statements.channel, **switch}
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statements[statement], parameters)
+
+
 def replicas(api: Api, name: str) -> int:
     """Return how many pods a Deployment is to have."""
     return int(api.must_get(DEPLOYMENT, name)["spec"]["replicas"])
@@ -116,6 +124,56 @@ def test_a_changed_spec_comes_into_force_and_what_was_taken_out_goes(
     assert rows(empty_database_url, revision) == [(before + 1, 4)]
     spec = api.must_get(DEPLOYMENT, "mail")["spec"]["template"]["spec"]
     assert "nodeSelector" not in spec
+
+
+LIMITS: dict[str, Any] = {
+    "concurrency": {"global": 9, "perWorker": 4, "perPartition": 2},
+    "limiter": {"limit": 5, "period": "10s"},
+    "partitionLimiter": {"limit": 2, "period": "1m30s"},
+    "priority": {"enabled": True},
+    "partitioning": {"enabled": True},
+    "pollingInterval": "250ms",
+}
+
+
+def test_every_limit_reaches_the_row_and_the_status_says_what_is_in_force(
+    api: Api, empty_database_url: str
+) -> None:
+    """The seconds in the row are those of the manifest; `effective` is as a person would write it."""
+    api.database(empty_database_url)
+    api.queue("mail", **LIMITS)
+    api.wait_ready(QUEUE, "mail")
+    found = rows(
+        empty_database_url,
+        "SELECT concurrency_per_partition, limiter_limit, limiter_period = '10 s',"
+        " partition_limiter_limit, partition_limiter_period = '90 s', priority_enabled,"
+        " partitioning_enabled, polling_interval = '250 ms' FROM towpath.queue WHERE name = 'mail'",
+    )
+    assert found == [(2, 5, True, 2, True, True, True, True)]
+    effective = api.must_get(QUEUE, "mail")["status"]["effective"]
+    assert effective == {**LIMITS, "paused": False, "closed": False}
+
+
+def test_a_person_decides_what_the_manifest_leaves_open_and_no_more(
+    api: Api, empty_database_url: str
+) -> None:
+    """`towpath queue pause` stays and is told of; where the manifest says `closed`, that is undone."""
+    api.database(empty_database_url)
+    api.queue("mail", closed=False)
+    api.wait_ready(QUEUE, "mail")
+    switches = "SELECT paused, closed FROM towpath.queue WHERE name = 'mail'"
+    by_hand(empty_database_url, "set_closed", closed=True)
+    eventually(lambda: rows(empty_database_url, switches) == [(False, False)], seconds=10)
+    by_hand(empty_database_url, "set_paused", paused=True)
+    eventually(
+        lambda: api.condition(QUEUE, "mail", "Paused").get("reason") == "PausedByHand", seconds=10
+    )
+    assert api.condition(QUEUE, "mail")["status"] == "True"
+    assert rows(empty_database_url, switches) == [(True, False)]
+    api.merge(QUEUE, "mail", {"spec": {"paused": False}})
+    eventually(lambda: rows(empty_database_url, switches) == [(False, False)], seconds=10)
+    api.merge(QUEUE, "mail", {"spec": {"paused": True}})
+    eventually(lambda: api.condition(QUEUE, "mail", "Paused").get("reason") == "PausedByManifest")
 
 
 def test_a_deployment_that_was_edited_or_deleted_is_repaired_within_seconds(

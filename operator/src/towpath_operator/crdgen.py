@@ -243,12 +243,23 @@ def root_schema(definition: Definition) -> Schema:
     return schema
 
 
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes what occurs twice twice: a person reads it, and some tools know no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Make an alias of nothing."""
+        del data
+        return True
+
+
 def generated_files() -> Mapping[str, str]:
     """Return every generated file by its path in the repository."""
     files = {}
     for definition in DEFINITIONS:
         manifest = definition_manifest(definition)
-        text = HEADER + yaml.safe_dump(manifest, sort_keys=True, width=100, allow_unicode=True)
+        text = HEADER + yaml.dump(
+            manifest, Dumper=_WithoutAliases, sort_keys=True, width=100, allow_unicode=True
+        )
         files.update({f"{folder}/{definition.file_name}": text for folder in FOLDERS})
     pages = [(d.kind, d.short_name, root_schema(d)) for d in DEFINITIONS]
     return {**files, REFERENCE: reference_page(pages)}

@@ -92,6 +92,13 @@ def test_each_crd_is_small_enough_to_be_applied() -> None:
         assert len(text.encode()) < LARGEST, path
 
 
+def test_no_crd_has_an_alias() -> None:
+    for path, text in generated_files().items():
+        if path.endswith(".yaml"):
+            tokens = {type(token) for token in yaml.scan(text)}
+            assert not {yaml.AnchorToken, yaml.AliasToken} & tokens, path
+
+
 def test_names_and_categories_are_those_of_the_documentation() -> None:
     names = {d.kind.name: d.short_name for d in DEFINITIONS}
     assert names == {"Queue": "tq", "WorkerPool": "twp", "QueueDatabase": "tqdb"}

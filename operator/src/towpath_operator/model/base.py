@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
+VALIDATIONS = "x-kubernetes-validations"
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
@@ -33,6 +34,8 @@ class Rule:
         cel: The rule for the API server.
         holds: Its Python twin; None for rules about a change.
         unchanged: For rules about a change: what must be the same before and after.
+        of_value: Whether `self` in the CEL is the field's value rather than the object. An error
+            while it is evaluated names the field then, which a fieldPath does not bring about.
     """
 
     field: str
@@ -40,11 +43,14 @@ class Rule:
     cel: str
     holds: Callable[[Any], bool] | None = None
     unchanged: Callable[[Any], object] | None = None
+    of_value: bool = False
 
     def to_cel(self) -> dict[str, str]:
         """Write the rule as an entry of x-kubernetes-validations."""
         entry = {"rule": self.cel, "message": self.message}
-        return {**entry, "fieldPath": f".{self.field}"} if self.field else entry
+        if not self.field or self.of_value:
+            return entry
+        return {**entry, "fieldPath": f".{self.field}"}
 
 
 class Model(BaseModel):
@@ -75,8 +81,12 @@ class Model(BaseModel):
     ) -> dict[str, Any]:
         """Put the rules into the schema, where the API server evaluates them."""
         schema = handler.resolve_ref_schema(handler(core_schema))
-        if cls.rules:
-            schema["x-kubernetes-validations"] = [rule.to_cel() for rule in cls.rules]
+        of_object = [rule.to_cel() for rule in cls.rules if not rule.of_value]
+        if of_object:
+            schema[VALIDATIONS] = of_object
+        for rule in cls.rules:
+            if rule.of_value:
+                schema["properties"][rule.field][VALIDATIONS] = [rule.to_cel()]
         return schema
 
     def broken_rules(self) -> Iterable[Rule]:

@@ -73,11 +73,12 @@ def duration_rule(
 ) -> Rule:
     """Bound a duration, which `read` takes from the object; the bounds are allowed themselves."""
     shortest, longest = format_duration(least), format_duration(most)
-    bounds = [f"duration(self.{field}) >= duration('{shortest}')"] if least else []
-    bounds.append(f"duration(self.{field}) <= duration('{longest}')")
+    bounds = [f"duration(self) >= duration('{shortest}')"] if least else []
+    bounds.append(f"duration(self) <= duration('{longest}')")
     return Rule(
         field=field,
         message=message,
         cel=" && ".join(bounds),
+        of_value=True,
         holds=lambda part: nanoseconds(shortest) <= nanoseconds(read(part)) <= nanoseconds(longest),
     )

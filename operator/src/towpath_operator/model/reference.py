@@ -86,7 +86,7 @@ def _fields(node: Schema, path: str) -> Iterable[tuple[str, Schema, bool]]:
 
 def _rules(node: Schema, path: str) -> Iterable[str]:
     for rule in node.get("x-kubernetes-validations", ()):
-        where = f"{path}{rule['fieldPath']}".removeprefix(".")
+        where = f"{path}{rule.get('fieldPath', '')}".removeprefix(".")
         yield f"`{where}`: {rule['message']}"
     for name, child in node.get("properties", {}).items():
         yield from _rules(child.get("items", child), f"{path}.{name}")
