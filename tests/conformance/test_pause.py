@@ -16,6 +16,7 @@ from towpath import App, Client, Queue, Workflow, WorkflowHandle
 from towpath.cli.main import run
 from towpath.domain.ids import QueueName
 from towpath.errors import QueueClosedError
+from towpath.executor import dispatcher
 from towpath.store import queues
 
 Launch = Callable[..., towpath.Worker]
@@ -135,13 +136,10 @@ def test_a_delayed_workflow_comes_due_while_paused(app: App, launched: Launch) -
     handle.get_result(timeout=20)
 
 
-def test_under_load_what_was_not_begun_goes_back(
+def test_under_load_nothing_is_claimed_after_pause(
     app: App, launched: Launch, look: Callable[[str], list[Any]]
 ) -> None:
-    """Nothing is claimed after pause has returned; what was claimed ahead goes back, unbegun.
-
-    Each workflow runs once in the end, and no recovery is counted for what went back.
-    """
+    """Nothing is claimed after pause has returned, and what waits was not begun; each runs once in the end."""
     queue = app.queue("mail", polling_interval_sec=NEVER)
     turns = Turns(app)
     begun: Counter[int] = Counter()
@@ -176,6 +174,46 @@ def test_under_load_what_was_not_begun_goes_back(
         set_paused(app, paused=False)
     handles[-1].get_result(timeout=60)
     wait_until(lambda: len(begun) == total, what="all have run")
+    assert set(begun.values()) == {1}
+
+
+def test_what_was_claimed_ahead_goes_back_at_once(
+    app: App, launched: Launch, look: Callable[[str], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing else would send it back: it was not begun, and counts no recovery."""
+    monkeypatch.setattr(dispatcher, "PATIENCE_SECONDS", NEVER)
+    queue = app.queue("mail", polling_interval_sec=NEVER)
+    begun: Counter[int] = Counter()
+    held: set[int] = set()
+    gate = threading.Event()
+
+    @app.workflow(name="quick")
+    def quick(number: int) -> None:
+        begun[number] += 1
+        held.add(number)
+        assert gate.wait(60)
+        held.discard(number)
+
+    total, slots = 6000, 4
+    queue.enqueue_many(quick, [(n,) for n in range(total)])
+    launched(slots=slots)
+    ahead = 0
+    while not ahead:
+        goal = len(begun) + 100
+        gate.set()
+        wait_until(lambda goal=goal: len(begun) >= goal, what="some have begun")  # type: ignore[misc]
+        gate.clear()
+        wait_until(lambda: len(held) == slots, what="the slots are taken")
+        ahead = look("SELECT count(*) FROM towpath.running")[0] - slots
+    set_paused(app, paused=True)
+    wait_until(
+        lambda: look("SELECT count(*) FROM towpath.running") == [slots], what="the rest went back"
+    )
+    assert len(held) == slots
+    assert look("SELECT recoveries FROM towpath.ready WHERE attempt > 0") == [0] * ahead
+    gate.set()
+    set_paused(app, paused=False)
+    wait_until(lambda: len(begun) == total, seconds=60, what="all have run")
     assert set(begun.values()) == {1}
 
 
