@@ -18,9 +18,10 @@ import pytest
 
 from tests.docs.pages import Command, FileBlock, blocks
 from tests.fixtures.apps import wait_until
+from towpath.insights.reasons import Kind
 
 ROOT = Path(__file__).parents[2]
-RUN = ("README.md", "docs/quickstart.md")
+RUN = ("README.md", "docs/quickstart.md", "docs/guides/queues.md")
 NEEDS_MORE = {"pip", "make", "kubectl", "helm"}
 """Commands that other tests run: an installation, this test itself, a cluster."""
 
@@ -130,7 +131,7 @@ def _code(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "folder_of_pages", [".", "docs", "docs/decisions", "bench", "examples/shop"]
+    "folder_of_pages", [".", "docs", "docs/decisions", "docs/guides", "bench", "examples/shop"]
 )
 def test_links_lead_somewhere(folder_of_pages: str) -> None:
     """Each relative link of the pages in a folder names a file or folder that is there."""
@@ -141,6 +142,12 @@ def test_links_lead_somewhere(folder_of_pages: str) -> None:
         if not (file.parent / target).exists()
     ]
     assert dead == []
+
+
+def test_every_reason_to_wait_is_on_the_page_of_queues() -> None:
+    """Whoever reads a kind in JSON finds what it says."""
+    page = (ROOT / "docs/guides/queues.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [str(kind) for kind in Kind]
 
 
 @pytest.mark.parametrize(
