@@ -116,9 +116,14 @@ class Workers:
         self._wait(lambda: all(p.exists() and p.stat().st_size for p in launches), "launch")
         return min(float(path.read_text()) for path in launches)
 
-    def kill(self, pid: int) -> float:
-        """Kill -9 one worker; return when it was certainly gone."""
-        _kill(next(process for process in self._started if process.pid == pid))
+    def kill_while(self, pid: int, busy: Callable[[int], bool]) -> float | None:
+        """Freeze one worker, and kill -9 it if it is busy; return when it was certainly gone."""
+        process = next(process for process in self._started if process.pid == pid)
+        process.send_signal(signal.SIGSTOP)
+        if not busy(pid):
+            process.send_signal(signal.SIGCONT)
+            return None
+        _kill(process)
         return time.monotonic()
 
     def reset_cpu(self) -> None:

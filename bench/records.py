@@ -75,12 +75,14 @@ def read_calls(folder: Path) -> list[Call]:
     """Return every call of all processes that is still in their rings."""
     calls = []
     for path in _files(folder):
-        content = path.read_bytes()
         process = int(path.suffix[1:])
-        starts = HEADER.unpack_from(content)[0]
-        # A thread may have taken a later place before an earlier count was written.
-        kept = min(starts + 8, CAPACITY)
-        body = content[HEADER.size : HEADER.size + kept * RECORD.size]
+        with path.open("rb") as file:
+            header = file.read(HEADER.size)
+            if len(header) < HEADER.size:
+                continue
+            # A thread may have taken a later place before an earlier count was written.
+            kept = min(HEADER.unpack(header)[0] + 8, CAPACITY)
+            body = file.read(kept * RECORD.size)
         calls += [
             Call(number, start, end, process)
             for number, start, end in RECORD.iter_unpack(body)

@@ -41,6 +41,7 @@ each number is made: [bench/README.md](../bench/README.md).
 - {versions}
 - `{command}`
 """
+QUICK = "- a quick run, to see that everything works: what is called 1M is 50,000\n"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -124,17 +125,18 @@ def measure_all(arguments: argparse.Namespace, systems: list[str], server_pid: i
     return records
 
 
-def make_header(version: str, systems: list[str]) -> str:
+def make_header(version: str, systems: list[str], *, quick: bool) -> str:
     """Return what a report says of itself."""
     peers = [system for system in systems if system not in ("raw", "towpath")]
     versions = [f"{name} {metadata.version(name)}" for name in ("towpath", *peers, "psycopg")]
-    return HEADER.format(
+    header = HEADER.format(
         date=datetime.now(UTC).date(),
         machine=machine.describe(),
         postgres=version,
         versions=", ".join(versions),
         command=shlex.join(["bench/bench.sh", *sys.argv[1:]]),
     )
+    return header + QUICK if quick else header
 
 
 def main() -> None:
@@ -147,7 +149,8 @@ def main() -> None:
     with alone(), run_postgres() as server, run_systems(wanted) as found:
         systems = [system for system in found if system in arguments.systems]
         records = measure_all(arguments, systems, server.pid)
-        report = f"{make_header(server.version, systems)}\n{format_report(records)}\n"
+        header = make_header(server.version, systems, quick=arguments.quick)
+        report = f"{header}\n{format_report(records)}\n"
     print(report)
     if arguments.write:
         arguments.write.write_text(report)

@@ -14,6 +14,8 @@ from bench.adapters.raw_ import CLAIM, COMPLETE, INSERT, SCHEMA
 ROWS = 6_000
 BATCH = 100
 COMMITS = 200
+STALL = 500
+"""Single commits a second below which the disk had stalled; such a measurement is left out."""
 
 
 class Yards(NamedTuple):

@@ -25,7 +25,6 @@ class Celery(Adapter):
     cannot = {  # noqa: RUF012 - a constant
         "bulk": "it has no call for many jobs",
         "cost": NO_TABLES,
-        "cost other version": NO_TABLES,
         "concurrency": NO_LIMITS,
         "limiter": NO_LIMITS,
         "partitions": "it has no partitions",

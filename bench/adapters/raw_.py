@@ -42,6 +42,7 @@ class Raw(Adapter):
     claims = "SELECT extract(epoch FROM at)::float8 FROM start"
     cannot = {  # noqa: RUF012 - a constant
         "cost other version": "it has no versions",
+        "concurrency killed": "nobody takes back the places of a process that died",
         "idle": "its idle cost is whatever poll one writes",
     }
 

@@ -24,6 +24,8 @@ LIMIT = 10
 SLEEP = 0.01
 IDEAL = LIMIT / SLEEP
 CAP_SECONDS = 8.0
+KILL_AFTER = 300
+KILL_SECONDS = 60.0
 RECOVERY_SECONDS = 25.0
 QUICK_LEASE = {"TOWPATH_LEASE_SECONDS": "2"}
 SYSTEMS: dict[str, tuple[str, int, dict[str, Any]]] = {
@@ -90,13 +92,19 @@ def measure(plan: Plan, stage: Stage) -> Numbers:
 
 
 def _kill_busy(plan: Plan, stage: Stage, workers: Workers) -> dict[int, float]:
-    """Kill a worker in which functions run, a third of the jobs done; return when it was gone."""
-    deadline = time.monotonic() + CAP_SECONDS
+    """Kill a worker in which functions run, some of the jobs done; return when it was gone."""
+    deadline = time.monotonic() + KILL_SECONDS
     while time.monotonic() < deadline:
         time.sleep(0.002)
-        if count_ends(stage.folder) >= plan.count // 3:
-            busy = Counter(call.process for call in read_calls(stage.folder) if not call.end)
-            if busy:
-                process = max(busy, key=busy.__getitem__)
-                return {process: workers.kill(process)}
+        if count_ends(stage.folder) < min(plan.count // 3, KILL_AFTER):
+            continue
+        for process, _ in _running(stage).most_common(1):
+            gone = workers.kill_while(process, lambda pid: _running(stage)[pid] > 0)
+            if gone is not None:
+                return {process: gone}
     raise FailedError("nothing ran that could be killed")
+
+
+def _running(stage: Stage) -> Counter[int]:
+    """Return how many functions run in each process."""
+    return Counter(call.process for call in read_calls(stage.folder) if not call.end)
