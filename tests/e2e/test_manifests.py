@@ -62,6 +62,24 @@ def _fields(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
             "spec.concurrency.perWorker",
             "at most concurrency.global",
         ),
+        (
+            "Queue",
+            {"limiter": {"limit": 5, "period": "400d"}},
+            "spec.limiter.period",
+            "should match",
+        ),
+        (
+            "Queue",
+            {"limiter": {"limit": 5, "period": "8785h"}},
+            "spec.limiter.period",
+            "from 1ms to 8784h (366 days)",
+        ),
+        (
+            "Queue",
+            {"partitionLimiter": {"limit": 5, "period": "10s"}},
+            "spec.partitionLimiter",
+            "none without partitioning (partitioning.enabled: true)",
+        ),
         ("Queue", {"workers": {"slots": 2}}, "spec.workers.application", "Required value"),
         (
             "WorkerPool",

@@ -1,0 +1,1 @@
+"""The application that the user's example of a declared queue names."""
