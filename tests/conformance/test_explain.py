@@ -131,21 +131,16 @@ def test_places_of_parents_whose_children_wait(app: App, launched: Launch) -> No
     app.cancel_workflow(handle.workflow_id)
 
 
-def test_the_limiter_says_when(app: App, launched: Launch) -> None:
+def test_the_limiter_says_when(app: App, held: Held, launched: Launch) -> None:
     """How many started in the window, and when the next may."""
     queue = app.queue("mail", limiter={"limit": 2, "period": 3600})
-
-    @app.workflow(name="quick")
-    def quick() -> None: ...
-
     launched()
-    handles = [queue.enqueue(quick) for _ in range(3)]
-    for handle in handles[:2]:
-        handle.get_result(timeout=20)
+    handles = [queue.enqueue(held.workflow) for _ in range(3)]
+    wait_until(lambda: why(app).reasons[0].kind is Kind.LIMITER, what="the starts are spent")
     found = first_is(why(app), Kind.LIMITER)
     assert (found.used, found.limit) == (2, 2)
     assert found.seconds is not None
-    assert 3500 < found.seconds <= 3600.1
+    assert 3500 < found.seconds <= 3602
     said = r"limiter: 2 of 2 started in the last 1 h, next start in (59m\d\ds|1h00m)"
     assert re.fullmatch(said, found.sentence)
     first_is(why_workflow(app, handles[2]), Kind.LIMITER)
@@ -161,24 +156,25 @@ def test_a_busy_partition_names_who_holds_it(app: App, held: Held, launched: Lau
     running(first)
     found = first_is(why(app), Kind.PARTITION)
     assert (found.partition_key, found.holders) == ("a", (first.workflow_id,))
-    sentence = f"partition 'a': 1 of 1 running: workflow {first.workflow_id}"
+    sentence = f"partition 'a': 1 of 1 running: workflow {first.workflow_id!r}"
     assert why_workflow(app, second).sentence == sentence
     behind = "it is in line in partition 'a': 1 is before it"
     assert why_workflow(app, third).sentence == f"{sentence}; {behind}"
 
 
-def test_a_partition_has_a_limiter_of_its_own(app: App, launched: Launch) -> None:
+def test_a_partition_has_a_limiter_of_its_own(app: App, held: Held, launched: Launch) -> None:
     """It says whose it is."""
     limiter = {"limit": 1, "period": 3600}
     queue = app.queue("mail", partition_queue=True, partition_limiter=limiter)
 
-    @app.workflow(name="quick")
-    def quick() -> None: ...
-
     launched()
     with SetEnqueueOptions(queue_partition_key="a"):
-        queue.enqueue(quick).get_result(timeout=20)
-        second = queue.enqueue(quick)
+        queue.enqueue(held.workflow)
+        held.let_go.set()
+        second = queue.enqueue(held.workflow)
+    wait_until(
+        lambda: why(app).reasons[0].kind is Kind.PARTITION_LIMITER, what="the start is spent"
+    )
     found = first_is(why(app), Kind.PARTITION_LIMITER)
     assert found.partition_key == "a"
     assert found.sentence.startswith("partition 'a': limiter: 1 of 1 started in the last 1 h")

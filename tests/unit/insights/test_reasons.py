@@ -137,12 +137,12 @@ QUEUES = [
     (
         seen(KEYED, heads=(BUSY_KEY,)),
         Kind.PARTITION,
-        "partition 'a': 1 of 1 running: workflow w0",
+        "partition 'a': 1 of 1 running: workflow 'w0'",
     ),
     (
         seen(KEYED, heads=(replace(BUSY_KEY, key_fenced=1),)),
         Kind.PARTITION,
-        "partition 'a': 1 of 1 running: workflow w0 (cancelled, its code has not ended)",
+        "partition 'a': 1 of 1 running: workflow 'w0' (cancelled, its code has not ended)",
     ),
     (
         seen(
@@ -150,7 +150,7 @@ QUEUES = [
             heads=(replace(KEY, key_running=4, key_holders=("x", "y", "z")),),
         ),
         Kind.PARTITION,
-        "partition 'a': 4 of 4 running: workflows x, y, z, ...",
+        "partition 'a': 4 of 4 running: workflows 'x', 'y', 'z', ...",
     ),
     (
         seen(KEYED_LIMITED, heads=(replace(KEY, key_tokens=0, key_opens_seconds=1.0),)),
@@ -177,7 +177,7 @@ QUEUES = [
     (
         seen(KEYED, heads=(replace(KEY, name="strange"), BUSY_KEY)),
         Kind.PARTITION,
-        "partition 'a': 1 of 1 running: workflow w0",
+        "partition 'a': 1 of 1 running: workflow 'w0'",
     ),
     (seen(KEYED, heads=()), Kind.IN_LINE, "partitioning was switched"),
     # workers

@@ -8,7 +8,7 @@ import click
 
 from towpath.cli.exits import CommandError, ExitCode
 from towpath.cli.options import connected, connection_options, output_option
-from towpath.cli.output import age, moment, print_fields, print_json, print_table
+from towpath.cli.output import age, moment, print_fields, print_json, print_table, text
 
 if TYPE_CHECKING:
     from towpath.api.app import App
@@ -102,7 +102,7 @@ def explain(
     if output == "json":
         print_json(found)
     else:
-        click.echo(found.sentence)
+        click.echo(text(found.sentence))
 
 
 @queue.command(short_help="Let nothing start")

@@ -290,20 +290,8 @@ def _partition(seen: Seen, head: SeenHead) -> Reason | None:
     """Return what holds back one partition; None where nothing does, or there are none."""
     if head.key is None:
         return None
-    limit = seen.settings.partition_concurrency or 1
-    if head.key_running >= limit:
-        who = "workflow" if len(head.key_holders) == 1 else "workflows"
-        more = ", ..." if head.key_running > len(head.key_holders) else ""
-        code = " (cancelled, its code has not ended)" if head.key_fenced else ""
-        return Reason(
-            kind=Kind.PARTITION,
-            sentence=f"partition {head.key!r}: {head.key_running} of {limit} running: "
-            f"{who} {', '.join(head.key_holders)}{more}{code}",
-            used=head.key_running,
-            limit=limit,
-            partition_key=head.key,
-            holders=head.key_holders,
-        )
+    if head.key_running >= (seen.settings.partition_concurrency or 1):
+        return _busy(seen, head)
     limiter = seen.settings.partition_limiter
     if limiter is None or head.key_tokens != 0:
         return None
@@ -317,6 +305,22 @@ def _partition(seen: Seen, head: SeenHead) -> Reason | None:
         limit=limiter.limit,
         seconds=seconds,
         partition_key=head.key,
+    )
+
+
+def _busy(seen: Seen, head: SeenHead) -> Reason:
+    limit = seen.settings.partition_concurrency or 1
+    who = "workflow" if len(head.key_holders) == 1 else "workflows"
+    more = ", ..." if head.key_running > len(head.key_holders) else ""
+    code = " (cancelled, its code has not ended)" if head.key_fenced else ""
+    return Reason(
+        kind=Kind.PARTITION,
+        sentence=f"partition {head.key!r}: {head.key_running} of {limit} running: "
+        f"{who} {', '.join(map(repr, head.key_holders))}{more}{code}",
+        used=head.key_running,
+        limit=limit,
+        partition_key=head.key,
+        holders=head.key_holders,
     )
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from towpath.domain.ids import Seq
+from towpath.domain.ids import Seq, storable_text
 from towpath.domain.queue import QueueSettings
 from towpath.domain.status import WorkflowStatus
 from towpath.store import settings as stored
-from towpath.store.session import Session
+from towpath.store.session import Row, Session
 from towpath.store.statements import Statements
 
 HEADS_LOOKED_AT = 100
@@ -133,13 +133,19 @@ async def observe(
     seq: Seq | None = None,
 ) -> Seen | None:
     """Look at a queue, or at a workflow and its queue; None where the queue has no row."""
+    if queue is not None and not storable_text(queue):
+        return None
     (rows,) = await session.run((statements["observe"], {"queue": queue, "seq": seq}))
     if not rows:
         return None
+    return _seen(rows[0])
+
+
+def _seen(row: Row) -> Seen:
     (
         name, settings, paused, closed, waiting, delayed, due_seconds, running, fenced, parents,
         tokens, opens_seconds, tickets, workers, heads, workflow,
-    ) = rows[0]  # fmt: skip
+    ) = row  # fmt: skip
     return Seen(
         queue=name,
         settings=stored.from_json(settings),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from towpath.domain.errors import QueueNotFoundError
-from towpath.domain.ids import QueueName
+from towpath.domain.ids import QueueName, storable_text
 from towpath.domain.queue import QueueSettings
 from towpath.store import settings as stored
 from towpath.store.session import Call, Row, Session
@@ -116,18 +116,22 @@ async def set_closed(
 async def _set(
     session: Session, statements: Statements, name: str, parameters: dict[str, object]
 ) -> None:
-    queue = parameters["queue"]
+    queue = str(parameters["queue"])
+    if not storable_text(queue):
+        raise QueueNotFoundError(queue_name=queue)
     _, _, found = await session.run(
         (statements["hold_settings"], {"queue": queue}),
         (statements[name], parameters),
         (statements["queue_settings"], {"queues": [queue]}),
     )
     if not found:
-        raise await not_found(session, statements, str(queue))
+        raise await not_found(session, statements, queue)
 
 
 async def not_found(session: Session, statements: Statements, queue: str) -> QueueNotFoundError:
     """Return the error for a queue that has no row, with the nearest names."""
+    if not storable_text(queue):
+        return QueueNotFoundError(queue_name=queue)
     (rows,) = await session.run((statements["nearest_queues"], {"queue": queue}))
     return QueueNotFoundError(queue_name=queue, nearest=rows[0][0])
 
@@ -136,6 +140,8 @@ async def list_queues(
     session: Session, statements: Statements, *, queue: str | None = None
 ) -> list[QueueRow]:
     """Return every queue in numbers, or the one that is named."""
+    if queue is not None and not storable_text(queue):
+        return []
     (rows,) = await session.run((statements["list_queues"], {"queue": queue}))
     return [
         QueueRow(
