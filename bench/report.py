@@ -20,12 +20,23 @@ CIRCUMSTANCES = ("commit_yards", "batch_yards", "strangers_cores")
 def format_report(records: Sequence[Record]) -> str:
     """Return the tables of a run as Markdown."""
     done = [record for record in records if "error" not in record]
-    good = [record for record in done if record["commit_yards"] >= STALL]
+    good = _without_stalls(done)
     lines = ["## Goals", "", *_goal_table(done, good), "", *_notes(records, good)]
     lines += ["", "## Numbers", "", "Medians of the runs; a rate is in jobs a second."]
     for name, workload in WORKLOADS.items():
         lines += _number_table(workload.TITLE, [r for r in good if r["workload"] == name])
     return "\n".join(lines)
+
+
+def _without_stalls(records: Sequence[Record]) -> list[Record]:
+    """Return what was measured while the disk did not stall; where that is nothing, all of it."""
+    steady = [record for record in records if record["commit_yards"] >= STALL]
+    have = {_key(record) for record in steady}
+    return [r for r in records if r["commit_yards"] >= STALL or _key(r) not in have]
+
+
+def _key(record: Record) -> tuple[str, str, str]:
+    return record["workload"], record["system"], record["case"]
 
 
 def _goal_table(done: Sequence[Record], good: Sequence[Record]) -> list[str]:
@@ -52,9 +63,12 @@ def _verdict(line: Line, records: Sequence[Record]) -> str:
 def _notes(records: Sequence[Record], good: Sequence[Record]) -> list[str]:
     """Return what the tables do not say: failures, what a system cannot do, and the yardsticks."""
     lines = []
+    measured = {r["workload"] for r in records}
     for system in dict.fromkeys(r["system"] for r in records):
         reasons: dict[str, list[str]] = {}
         for what, reason in load(system).cannot.items():
+            if what.split()[0] not in measured:
+                continue
             reasons.setdefault(reason, []).append(_number_of(what))
         said = "; ".join(f"{', '.join(what)}: {reason}" for reason, what in reasons.items())
         lines += [f"- {system} has no value (-) in {said}."] if said else []
@@ -62,8 +76,9 @@ def _notes(records: Sequence[Record], good: Sequence[Record]) -> list[str]:
         name = " ".join(filter(None, (record["system"], record["workload"], record["case"])))
         if "error" in record:
             lines.append(f"- Failed: {name}: {' '.join(record['error'].split())[-300:]}")
-        elif record not in good:
-            lines.append(f"- Left out, the disk stalled: {name}")
+        elif record["commit_yards"] < STALL:
+            kept = "the only value" if record in good else "left out"
+            lines.append(f"- The disk stalled ({record['commit_yards']} commits/s), {kept}: {name}")
     if good:
         noise = [r["strangers_cores"] for r in good]
         lines.append(

@@ -1,13 +1,15 @@
 """P6: the server's time for each started job, and how it grows with rows that are not its own.
 
 The queue is filled before the worker starts, vacuumed and analyzed, so that nothing but the depth
-differs between the cases. Of the growth, whatever the worker asks when it starts is a part.
+differs between the cases. Of the growth, whatever the worker asks when it starts is a part. The
+least of three takes counts: what other programs do meanwhile only adds to the time.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from bench.adapter import Fill, connect, load
@@ -16,10 +18,16 @@ from bench.goals import Line, number
 from bench.measurement import Numbers, Plan, Size, Stage
 from bench.observing import wait_started
 from bench.peers import BEST
-from bench.records import count_ends, count_starts
+from bench.records import clear, count_ends, count_starts
+
+Rows = dict[str, Any]
+"""The fields of a Fill."""
 
 TITLE = "P6 server time for each started job, ms"
 CAP_SECONDS = 12.0
+TAKES = 3
+LAST_SECONDS = 0.3
+"""So long after its client a killed worker's backend has ended, and its CPU time is counted."""
 JOBS = {"raw": 10_000, "towpath": 10_000, "pgqueuer": 10_000, "dbos": 2_000, "procrastinate": 2_000}
 GROWTHS = {
     "waiting": "1M waiting",
@@ -42,67 +50,74 @@ def plans(size: Size) -> Iterator[Plan]:
     many = size.of(1_000_000, 50_000)
     for system, jobs in JOBS.items():
         count = size.of(jobs, jobs // 2)
-        base: dict[str, Any] = {"count": count + count // 10}
-        cases: dict[str, list[dict[str, Any]]] = {
-            "base": [base],
-            "waiting": [{"count": many}],
-            "finished": [{"count": many, "first": 10_000_000, "finished": True}, base],
-            "other version": [{"count": many, "first": 10_000_000, "other_version": True}, base],
+        own = {"count": count + count // 10}
+        deep = {"count": many, "first": 10_000_000}
+        cases: dict[str, tuple[list[Rows], list[Rows]]] = {
+            "base": ([], [own]),
+            "waiting": ([{"count": many}], []),
+            "finished": ([{**deep, "finished": True}], [own]),
+            "other version": ([{**deep, "other_version": True}], [own]),
         }
-        for case, fills in cases.items():
-            best = BEST[system]
-            yield make_plan("cost", system, case, count, fills, best.variant, best.settings)
+        best = BEST[system]
+        for case, (once, each) in cases.items():
+            plan = Plan(
+                workload="cost", system=system, case=case, variant=best.variant, count=count,
+                settings=best.settings,
+            )  # fmt: skip
+            yield with_rows(plan, once, each, size.of(TAKES, 1))
 
 
-def make_plan(
-    workload: str,
-    system: str,
-    case: str,
-    count: int,
-    fills: list[dict[str, Any]],
-    variant: str,
-    settings: Mapping[str, Any],
-) -> Plan:
-    """Return the plan of one depth."""
-    return Plan(
-        workload=workload,
-        system=system,
-        case=case,
-        variant=variant,
-        count=count,
-        settings=settings,
-        options={"fills": fills},
-        limit_seconds=900,
-        repeat=False,
-    )
+def with_rows(plan: Plan, once: list[Rows], each: list[Rows], takes: int) -> Plan:
+    """Return a plan with the rows that lie there, and those that are added for each take."""
+    options = {"once": once, "each": each, "takes": takes}
+    return replace(plan, options=options, limit_seconds=900, repeat=False)
 
 
 def measure(plan: Plan, stage: Stage) -> Numbers:
-    """Fill, start a worker, and return the server's time for each job that began."""
-    adapter = load(plan.system)
-    stage.reset(plan)
+    """Fill, and return the least of what the server took for each job that began."""
     began = time.monotonic()
+    stage.reset(plan)
+    _fill(plan, plan.options["once"], 0)
+    filled = time.monotonic() - began
+    takes = []
+    for take in range(plan.options["takes"]):
+        if not plan.options["once"]:
+            stage.reset(plan)
+        _fill(plan, plan.options["each"], take)
+        takes.append(_take(plan, stage))
+    started = [take for take in takes if take["server_ms"] is not None]
+    least = min(started, key=lambda take: take["server_ms"] or 0, default=takes[0])
+    return {**least, "takes": len(started), "fill_seconds": filled}
+
+
+def _fill(plan: Plan, fills: list[Rows], take: int) -> None:
+    """Add the rows of a take, numbered after those of the one before."""
+    adapter = load(plan.system)
     with connect(adapter.database) as connection:
-        for fill in plan.options["fills"]:
-            adapter.fill(connection, Fill(**fill))
-        filled = time.monotonic() - began
+        for rows in fills:
+            fill = Fill(**rows)
+            adapter.fill(connection, replace(fill, first=fill.first + take * fill.count))
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
-    with tracked(adapter.database) as statistics:
+
+
+def _take(plan: Plan, stage: Stage) -> Numbers:
+    clear(stage.folder)
+    with tracked(load(plan.system).database) as statistics:
         server_before = stage.server_seconds()
         seconds = _run_worker(plan, stage)
+        time.sleep(LAST_SECONDS)
         server_ms = (stage.server_seconds() - server_before) * 1e3
         totals = statistics.totals()
     started = count_starts(stage.folder)
     if not started:
-        return {"server_ms": None, "started": 0, "fill_seconds": filled}
+        return {"server_ms": None, "started": 0}
     return {
         "server_ms": (totals.execution_ms if totals else server_ms) / started,
         "planning_ms": totals.planning_ms / started if totals else None,
         "server_cpu_ms": server_ms / started,
         "started": started,
         "rate": started / seconds,
-        "fill_seconds": filled,
     }
 
 

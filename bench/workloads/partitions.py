@@ -57,7 +57,6 @@ LINES = [
 
 def plans(size: Size) -> Iterator[Plan]:
     """Return for each system the run through all partitions, and the costs."""
-    many = size.of(1_000_000, 50_000)
     for system, (variant, settings) in SYSTEMS.items():
         yield Plan(
             workload="partitions",
@@ -66,15 +65,30 @@ def plans(size: Size) -> Iterator[Plan]:
             count=PARTITIONS * size.of(EACH, EACH // 2),
             settings=settings,
         )
-        jobs = size.of(JOBS[system], JOBS[system] // 2)
-        for case in COSTS[: 3 if system == "towpath" else 2]:  # the others have no such difference
-            partitions = PARTITIONS if case == COSTS[0] else many
-            fill = {
-                "count": max(partitions, jobs + jobs // 10),
-                "partitions": partitions,
-                "unseen": case == COSTS[2],
-            }
-            yield cost.make_plan("partitions", system, case, jobs, [fill], variant, settings)
+        yield from _costs(system, variant, settings, size)
+
+
+def _costs(system: str, variant: str, settings: dict[str, Any], size: Size) -> Iterator[Plan]:
+    jobs = size.of(JOBS[system], JOBS[system] // 2)
+    for case in COSTS[: 3 if system == "towpath" else 2]:  # the others have no such difference
+        few = case == COSTS[0]
+        partitions = PARTITIONS if few else size.of(1_000_000, 50_000)
+        rows = {
+            "count": max(partitions, jobs + jobs // 10),
+            "partitions": partitions,
+            "unseen": case == COSTS[2],
+        }
+        plan = Plan(
+            workload="partitions",
+            system=system,
+            case=case,
+            variant=variant,
+            count=jobs,
+            settings=settings,
+        )
+        # What is just enqueued is so once.
+        takes = 1 if rows["unseen"] else size.of(cost.TAKES, 1)
+        yield cost.with_rows(plan, [] if few else [rows], [rows] if few else [], takes)
 
 
 def measure(plan: Plan, stage: Stage) -> Numbers:
