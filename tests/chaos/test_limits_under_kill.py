@@ -19,6 +19,7 @@ from towpath import EnqueueItem, EnqueueOptions
 
 APPLICATION = Path(__file__).parent / "application"
 WORKERS, KEYS, OF_KEY = 8, 50, 12
+FROZEN_AT_ONCE, MOST_LOST = 5, 25
 COUNTS = {"one": 80, "throttled": 160, "keyed": KEYS * OF_KEY}
 
 
@@ -67,22 +68,36 @@ def test_limits_hold_while_workers_are_lost(
         }
         with worker_processes(WORKERS, "limited_calls", APPLICATION, environ, tmp_path) as workers:
             lost: list[WorkerProcess] = []
+            woken: list[WorkerProcess] = []
             while ended(watch) < sum(COUNTS.values()):
                 time.sleep(chance.uniform(0.2, 0.6))
                 if any(worker.process.poll() is not None for worker in workers):
                     pytest.fail(f"a worker ended by itself: see {tmp_path}")
-                victim = chance.randrange(WORKERS)
-                workers[victim].kill(number)
-                lost.append(workers[victim])
-                log = tmp_path / f"worker-{victim}.log"
-                workers[victim] = WorkerProcess("limited_calls", APPLICATION, environ, log)
-            for worker in lost:
-                worker.kill(signal.SIGCONT)
-                worker.kill(signal.SIGKILL)
-                worker.wait()
+                if len(lost) < MOST_LOST:
+                    victim = chance.randrange(WORKERS)
+                    workers[victim].kill(number)
+                    lost.append(workers[victim])
+                    log = tmp_path / f"worker-{victim}.log"
+                    workers[victim] = WorkerProcess("limited_calls", APPLICATION, environ, log)
+                let_go(lost[:-FROZEN_AT_ONCE], woken)
+            let_go(lost, woken)
+            let_go(lost, woken)
         assert len(lost) > 5
         assert_all_succeeded(watch)
         assert_limits_held(observer, overlap=number is signal.SIGSTOP)
+
+
+def let_go(lost: list[WorkerProcess], woken: list[WorkerProcess]) -> None:
+    """Wake those that are frozen still, for a moment; end those that were woken before."""
+    for worker in lost:
+        if worker.process.poll() is not None:
+            continue
+        if worker in woken:
+            worker.kill(signal.SIGKILL)
+            worker.wait()
+        else:
+            woken.append(worker)
+            worker.kill(signal.SIGCONT)
 
 
 def ended(watch: psycopg.Connection[tuple[int]]) -> int:
