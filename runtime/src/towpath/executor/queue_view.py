@@ -21,6 +21,7 @@ FULL_CLAIMS_BEFORE_AWAKE = 8
 # Looking through a line from its start again may cost so much of the time at most.
 RESCAN_SHARE = 0.05
 LONGEST_MARGIN_SECONDS = 1.28
+SHARE_OF_PERIOD = 0.001
 MARGIN_KEPT_SECONDS = 30.0
 
 
@@ -37,7 +38,6 @@ class QueueView:
         wants_outlook: Whether to ask when something becomes due.
         stray: Whether partitioning was switched and workflows of before are to be gathered.
         passed: The places that the last claim passed, by name.
-        margin: Seconds within which a limited queue's functions begin after their claim.
     """
 
     name: QueueName
@@ -55,7 +55,7 @@ class QueueView:
     polled_at: float = 0.0
     passed: Mapping[WorkflowName, Place] = field(default_factory=dict)
     rescan_at: float = 0.0
-    margin: float = START_MARGIN_SECONDS
+    _slack: float = START_MARGIN_SECONDS
     _late_at: float = 0.0
 
     @property
@@ -128,15 +128,27 @@ class QueueView:
             self.rescan_at = now + max(interval, took / RESCAN_SHARE)
         self.passed = {**request.passed, **{row.name: row.place for row in rows}}
 
+    @property
+    def margin(self) -> float:
+        """Seconds within which a limited queue's functions begin after their claim.
+
+        A thousandth of the window at least: where it is long, a start that is lost is lost for long,
+        and a later date costs nothing.
+        """
+        limiters = (self.settings.limiter, self.settings.partition_limiter)
+        periods = [limiter.period.total_seconds() for limiter in limiters if limiter is not None]
+        share = min(periods, default=0.0) * SHARE_OF_PERIOD
+        return max(self._slack, min(share, LONGEST_MARGIN_SECONDS))
+
     def was_late(self, now: float) -> None:
         """A function would have begun later than its start is dated: allow more time from now on."""
         self._late_at = now
-        self.margin = min(self.margin * 2, LONGEST_MARGIN_SECONDS)
+        self._slack = min(self._slack * 2, LONGEST_MARGIN_SECONDS)
 
     def forgive(self, now: float) -> None:
         """Return to the usual margin once nothing was late for a while."""
-        if self.margin > START_MARGIN_SECONDS and now - self._late_at > MARGIN_KEPT_SECONDS:
-            self.margin = START_MARGIN_SECONDS
+        if now - self._late_at > MARGIN_KEPT_SECONDS:
+            self._slack = START_MARGIN_SECONDS
 
 
 def split_evenly(

@@ -21,6 +21,8 @@ from towpath.store.statements import Statements
 
 START_MARGIN_SECONDS = 0.02
 """A start is dated so much after its claim; a function that has not begun by then takes a new start."""
+LEAST_FOLDED = 100
+"""So many changes in partitions a claim looks at, and twice as many as it may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,9 @@ def _add_claim(calls: _Calls, turn: Turn, request: ClaimRequest) -> None:
         "margin": request.margin,
     }
     if request.way is ClaimWay.PARTITIONED:
-        calls.add("fold", {"queue": request.queue}, request.queue)
+        # more than are taken, so that all are folded in time; not all at once, which would hold up claims
+        most = 2 * request.limit + LEAST_FOLDED
+        calls.add("fold", {"queue": request.queue, "most": most}, request.queue)
         calls.add("claim_partitioned", parameters, request.queue)
         return
     passed = [request.passed.get(name, START_OF_LINE) for name in turn.names]

@@ -165,12 +165,14 @@ WITH moment AS MATERIALIZED (
     SELECT {schema}.clock() AS now
 ), woken AS (
     DELETE FROM {schema}.wake WHERE ctid = ANY (ARRAY(
-        SELECT w.ctid FROM {schema}.wake w WHERE w.queue = %(queue)s ORDER BY w.rank, w.n LIMIT 1000))
+        SELECT w.ctid FROM {schema}.wake w WHERE w.queue = %(queue)s
+        ORDER BY w.rank, w.n LIMIT %(most)s::bigint))
     RETURNING key, turn
 ), rung AS (
     DELETE FROM {schema}.alarm WHERE ctid = ANY (ARRAY(
         SELECT a.ctid FROM {schema}.alarm a
-        WHERE a.queue = %(queue)s AND a.due <= (SELECT now FROM moment) ORDER BY a.due LIMIT 1000))
+        WHERE a.queue = %(queue)s AND a.due <= (SELECT now FROM moment)
+        ORDER BY a.due LIMIT %(most)s::bigint))
     RETURNING key, turn
 ), changed AS (
     SELECT k.key, min(k.turn) AS turn
@@ -242,18 +244,22 @@ WITH held AS (
     WHERE EXISTS (SELECT FROM held WHERE places > 0)
     ORDER BY t.rank, t.turn, t.key
     LIMIT (SELECT places + 16 FROM held)
+), room AS MATERIALIZED (
+    SELECT c.key, c.rank, c.turn, least(
+        h.places,
+        h.per_partition - (
+            SELECT count(*) FROM {schema}.running r WHERE r.queue = h.name AND r.key = c.key),
+        CASE WHEN h.partition_limiter_limit IS NOT NULL THEN {schema}.tokens(
+            h.name, c.key, h.partition_limiter_limit, h.partition_limiter_period) END) AS places
+    FROM candidate c CROSS JOIN held h
+), doubted AS (
+    -- a limit was lowered, or the clock set back, since the key was looked at: so it is out of the way
+    INSERT INTO {schema}.wake (rank, turn, queue, key)
+    SELECT c.rank, c.turn, %(queue)s, c.key FROM room c WHERE c.places <= 0
 ), head AS (
     SELECT c.key, c.turn, r.place, r.rank, r.nth
-    FROM candidate c
+    FROM room c
     CROSS JOIN held h
-    CROSS JOIN LATERAL (
-        SELECT least(
-            h.places,
-            h.per_partition - (
-                SELECT count(*) FROM {schema}.running r WHERE r.queue = h.name AND r.key = c.key),
-            CASE WHEN h.partition_limiter_limit IS NOT NULL THEN {schema}.tokens(
-                h.name, c.key, h.partition_limiter_limit, h.partition_limiter_period) END) AS places
-    ) AS key
     CROSS JOIN LATERAL (
         SELECT r.ctid AS place, r.rank, row_number() OVER line AS nth,
             bool_and(r.name = ANY (%(names)s::text[]) AND r.version = ANY (%(versions)s::text[])) OVER line AS known
@@ -261,11 +267,11 @@ WITH held AS (
             SELECT r.ctid, r.rank, r.line, r.name, r.version FROM {schema}.ready r
             WHERE r.queue = h.name AND r.key = c.key
             ORDER BY r.rank, r.line
-            LIMIT greatest(key.places, 0)
+            LIMIT c.places
         ) AS r
         WINDOW line AS (ORDER BY r.rank, r.line)
     ) AS r
-    WHERE r.known
+    WHERE c.places > 0 AND r.known
     ORDER BY r.rank, r.nth, c.turn, c.key
     LIMIT (SELECT places + 16 FROM held)
 ), locked AS MATERIALIZED (
@@ -338,20 +344,22 @@ WHERE q.name = %(queue)s
 -- After partitioning was switched on or off: what was enqueued before counts as one partition, or joins
 -- the one line, so that nothing is left behind.
 WITH stray AS (
-    SELECT r.ctid FROM {schema}.queue q JOIN {schema}.ready r ON r.queue = q.name AND r.key IS NULL
+    SELECT r.ctid, r.key FROM {schema}.queue q JOIN {schema}.ready r ON r.queue = q.name AND r.key IS NULL
     WHERE q.name = %(queue)s AND q.partitioning_enabled
     LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
 ), keyed AS (
-    SELECT r.ctid FROM {schema}.queue q JOIN {schema}.ready r ON r.queue = q.name AND r.key IS NOT NULL
+    SELECT r.ctid, r.key FROM {schema}.queue q JOIN {schema}.ready r ON r.queue = q.name AND r.key IS NOT NULL
     WHERE q.name = %(queue)s AND NOT q.partitioning_enabled
     LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
 ), moved AS (
     UPDATE {schema}.ready SET key = CASE WHEN key IS NULL THEN '' END
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM stray UNION ALL SELECT ctid FROM keyed))
-    RETURNING queue, key
+    RETURNING seq
 ), woken AS (
+    -- also a key that has lost its line: its ticket goes if ever there are partitions again
     INSERT INTO {schema}.wake (rank, turn, queue, key)
-    SELECT 0, {schema}.clock(), m.queue, m.key FROM moved m WHERE m.key IS NOT NULL LIMIT 1
+    SELECT 0, {schema}.clock(), %(queue)s, k.key
+    FROM (SELECT DISTINCT '' AS key FROM stray UNION ALL SELECT DISTINCT key FROM keyed) AS k
 )
 SELECT count(*) FROM moved
 
