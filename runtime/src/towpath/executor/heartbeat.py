@@ -52,8 +52,9 @@ class Heartbeat:
 
     def _interval(self) -> float:
         renewal = min(LONGEST_RENEWAL, self._lease / 4).total_seconds()
-        most = max(min(renewal, self._worker.shortest_poll), SHORTEST_POLL_SECONDS)
-        return most * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter
+        least = max(self._worker.shortest_poll, SHORTEST_POLL_SECONDS)
+        jittered = least * random.uniform(1, 1 + JITTER)  # noqa: S311 - jitter
+        return min(jittered, renewal)
 
     async def _beat(self) -> None:
         now = asyncio.get_running_loop().time()
