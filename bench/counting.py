@@ -78,8 +78,7 @@ class Statistics:
 def tracked(database: str) -> Iterator[Statistics]:
     """Count one database's statements; outside of this block that is off, since it costs time."""
     with connect("postgres") as connection:
-        row = connection.execute(PRELOADED).fetchone()
-        statements = bool(row and row[0])
+        statements = _preloaded(connection)
         statistics = Statistics(connection, database, statements=statements)
         if not statements:
             yield statistics
@@ -91,6 +90,18 @@ def tracked(database: str) -> Iterator[Statistics]:
             yield statistics
         finally:
             _track(connection, "none")
+
+
+def stop_counting() -> None:
+    """Count no statements, whatever an earlier run has left behind."""
+    with connect("postgres") as connection:
+        if _preloaded(connection):
+            _track(connection, "none")
+
+
+def _preloaded(connection: Connection) -> bool:
+    row = connection.execute(PRELOADED).fetchone()
+    return bool(row and row[0])
 
 
 def _track(connection: Connection, what: str) -> None:

@@ -129,6 +129,8 @@ class Stage:
         return min(found, again, key=lambda measurement: (measurement.stalled, measurement.noise))
 
     def _run_once(self, plan: Plan, measure: Measure, quiet_seconds: float) -> Measurement:
+        with connect("postgres") as connection:
+            connection.execute("CHECKPOINT")
         machine.wait_quiet(self._root, quiet_seconds)
         before = self._yardstick.measure()
         strangers, began = machine.stranger_seconds(self._root), time.monotonic()

@@ -22,7 +22,10 @@ BEST = {
     "procrastinate": Best("concurrency 30", {"connections": 30, "worker": {"concurrency": 30}}),
     "pgqueuer": Best("batch 1,000", {"run": {"batch_size": 1000}}),
     "celery": Best(
-        "prefetch 100",
-        {"prefetch": 100, "arguments": ["-O", "fair", "--without-gossip", "--without-mingle"]},
+        "1 process, prefetch 100",
+        {
+            "prefetch": 100,
+            "arguments": ["-c", "1", "-O", "fair", "--without-gossip", "--without-mingle"],
+        },
     ),
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from bench.adapter import connect, home, load
+from bench.counting import stop_counting
 from bench.processes import FailedError, call
 from bench.redis_server import redis_server
 from towpath.local import postgres
@@ -35,9 +36,7 @@ def run_postgres() -> Iterator[postgres.Server]:
         started = postgres.start(home() / "postgres", settings=SETTINGS)
     os.environ["BENCH_DATABASE_URL"] = started.url
     try:
-        with connect("postgres") as connection:
-            connection.execute("ALTER SYSTEM SET pg_stat_statements.track = 'none'")
-            connection.execute("SELECT pg_reload_conf()")
+        stop_counting()
         yield started
     finally:
         started.stop()
@@ -60,12 +59,20 @@ def run_systems(wanted: list[str]) -> Iterator[list[str]]:
             else:
                 found.append(system)
         yield found
+        for system in found:
+            _drop(load(system).database)  # gigabytes
 
 
 def _make(system: str) -> None:
     name = load(system).database
     if name:
+        _drop(name)
         with connect("postgres") as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
     call(system, "setup")
+
+
+def _drop(name: str) -> None:
+    if name:
+        with connect("postgres") as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())

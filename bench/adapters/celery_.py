@@ -65,7 +65,6 @@ class Celery(Adapter):
         app.worker_main(
             [
                 *("worker", "--loglevel=ERROR", "-n", f"w{os.getpid()}@bench"),
-                *("-c", str(job.settings.get("concurrency", 1))),
                 *("-Q", ",".join(job.idle_queues or ["q"])),
                 *job.settings.get("arguments", []),
             ]
