@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import psycopg
+from psycopg.rows import tuple_row
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -40,11 +41,16 @@ class AsyncSession:
     async def run(self, *calls: Call) -> Sequence[list[Row]]:
         """Run one call plainly, several in a pipeline whose one Sync makes them a transaction."""
         if len(calls) == 1:
-            cursor = await self.connection.execute(*calls[0], prepare=self._prepare)
+            cursor = await self._execute(calls[0])
             return [await cursor.fetchall() if _has_rows(cursor) else []]
         async with self.connection.pipeline():
-            cursors = [await self.connection.execute(*c, prepare=self._prepare) for c in calls]
+            cursors = [await self._execute(call) for call in calls]
         return [await c.fetchall() if _has_rows(c) else [] for c in cursors]
+
+    async def _execute(self, call: Call) -> psycopg.AsyncCursor[Row]:
+        # a caller's own connection may make other cursors, and rows that are no tuples
+        cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
+        return await cursor.execute(*call, prepare=self._prepare)
 
 
 class BlockingSession:
@@ -57,11 +63,15 @@ class BlockingSession:
     async def run(self, *calls: Call) -> Sequence[list[Row]]:
         """As `AsyncSession.run`."""
         if len(calls) == 1:
-            cursor = self.connection.execute(*calls[0], prepare=self._prepare)
+            cursor = self._execute(calls[0])
             return [cursor.fetchall() if _has_rows(cursor) else []]
         with self.connection.pipeline():
-            cursors = [self.connection.execute(*c, prepare=self._prepare) for c in calls]
+            cursors = [self._execute(call) for call in calls]
         return [c.fetchall() if _has_rows(c) else [] for c in cursors]
+
+    def _execute(self, call: Call) -> psycopg.Cursor[Row]:
+        cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
+        return cursor.execute(*call, prepare=self._prepare)
 
 
 def _has_rows(cursor: psycopg.AsyncCursor[Any] | psycopg.Cursor[Any]) -> bool:
