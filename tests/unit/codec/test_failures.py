@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.codec import decode_failure, encode_failure
-from towpath.codec.failures import MAX_TRACEBACK
+from towpath.codec.failures import MAX_FAILURE, MAX_MESSAGE, MAX_PART, MAX_TRACEBACK
 from towpath.domain import errors
 from towpath.domain.errors import StepFailedError
 
@@ -210,6 +210,22 @@ def test_an_unprintable_exception_is_recorded() -> None:
     assert json.loads(encode_failure(BrokenError("x")))["message"] == "<unprintable BrokenError>"
 
 
+def test_a_failure_is_small_whatever_it_holds() -> None:
+    """Long texts are cut, what is large is left out: a failure can always be written."""
+    again = run_twice(ValueError("x" * (20 << 20)))
+    assert type(again) is ValueError
+    assert len(str(again)) == MAX_MESSAGE
+    assert str(again).endswith(f"... ({20 << 20} characters)")
+    declined = DeclinedError("1234", code=7)
+    declined.connection = "x" * MAX_PART
+    again = run_twice(declined)
+    assert isinstance(again, DeclinedError)
+    assert (again.code, hasattr(again, "connection")) == (7, False)
+    many = ValueError(*["x" * (MAX_PART - 10)] * 20)
+    assert len(encode_failure(many)) < MAX_FAILURE
+    assert type(run_twice(many)) is ValueError
+
+
 @pytest.mark.parametrize(
     ("error", "type_name"),
     [
@@ -218,7 +234,7 @@ def test_an_unprintable_exception_is_recorded() -> None:
         (GeneratorExit(), "builtins:GeneratorExit"),
         (
             errors.WorkflowInterrupted(workflow_id="w", reason="x"),
-            "towpath.domain.errors:WorkflowInterrupted",
+            f"{errors.WorkflowInterrupted.__module__}:WorkflowInterrupted",
         ),
         (ExceptionGroup("several", [ValueError("x")]), "builtins:ExceptionGroup"),
     ],

@@ -7,6 +7,8 @@ A failure is decoded in the first run too, so that a replay raises exactly the s
 - else StepFailedError with the type's name, the message and the traceback. That is what becomes of
   SystemExit, KeyboardInterrupt and every other BaseException that is not an Exception, of classes
   made in functions, and of those that cannot be built empty, such as exception groups.
+
+A record is small, whatever the error holds: a row must not fail to be written because of what failed.
 """
 
 from __future__ import annotations
@@ -19,11 +21,16 @@ from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorTyp
 from typing import Any, Final
 
 from towpath.codec.json_codec import JsonCodec
-from towpath.domain.errors import StepFailedError, ValueNotEncodableError
+from towpath.domain.errors import StepFailedError, ValueNotEncodableError, ValueTooLargeError
 
 MAX_TRACEBACK: Final = 16 * 1024
+MAX_MESSAGE: Final = 64 * 1024
+MAX_PART: Final = 1024 * 1024
+"""Of one argument or attribute, in bytes of JSON."""
+MAX_FAILURE: Final = 8 * 1024 * 1024
+"""Of all of it, in characters."""
 
-_json = JsonCodec()
+_json = JsonCodec(max_bytes=MAX_PART)
 _Member = MemberDescriptorType | GetSetDescriptorType
 # The fields themselves, past whatever properties and __setattr__ a subclass has.
 _args = vars(BaseException)["args"]
@@ -40,21 +47,25 @@ class RecordedTraceback(Exception):  # noqa: N818 - it is shown as a cause and n
 def encode_failure(error: BaseException) -> str:
     """Return the JSON text that records `error`; never raises, whatever the error holds."""
     kind = type(error)
-    return json.dumps(
-        {
-            "type": f"{kind.__module__}:{kind.__qualname__}",
-            "message": _describe(error),
-            "args": [arg if _is_encodable(arg) else _describe(arg) for arg in _args.__get__(error)],
-            "attributes": {
-                name: value
-                for name, value in _list_attributes(error)
-                if _is_encodable(name) and _is_encodable(value)
-            },
-            "traceback": _format_traceback(error),
+    record = {
+        "type": f"{kind.__module__}:{kind.__qualname__}",
+        "message": _describe(error),
+        "args": [arg if _is_encodable(arg) else _describe(arg) for arg in _args.__get__(error)],
+        "attributes": {
+            name: value
+            for name, value in _list_attributes(error)
+            if _is_encodable(name) and _is_encodable(value)
         },
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+        "traceback": _format_traceback(error),
+    }
+    text = _to_text(record)
+    if len(text) <= MAX_FAILURE:
+        return text
+    return _to_text({**record, "args": [record["message"]], "attributes": {}})
+
+
+def _to_text(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
 def decode_failure(text: str) -> Exception:
@@ -79,6 +90,9 @@ def _describe(value: object) -> str:
         text = str(value)
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         text = f"<unprintable {type(value).__qualname__}>"
+    if len(text) > MAX_MESSAGE:
+        end = f"... ({len(text)} characters)"
+        text = text[: MAX_MESSAGE - len(end)] + end
     return _clean(text)
 
 
@@ -89,7 +103,7 @@ def _clean(text: str) -> str:
 def _is_encodable(value: object) -> bool:
     try:
         _json.encode(value)
-    except ValueNotEncodableError:
+    except (ValueNotEncodableError, ValueTooLargeError):
         return False
     return True
 
