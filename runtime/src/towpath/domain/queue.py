@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -121,7 +120,6 @@ def make_seconds(
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not math.isfinite(value)
         or not least.total_seconds() <= value <= most.total_seconds()
     ):
         raise QueueSettingsError(queue_name=queue_name, field=field, value=value, allowed=allowed)
