@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from towpath import errors
     from towpath.api.app import App
+    from towpath.api.chosen_ids import SetWorkflowID
     from towpath.api.client import Client
     from towpath.api.current import Current, current
     from towpath.api.default import (
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
     from towpath.api.options import EnqueueItem, EnqueueOptions, SetEnqueueOptions
     from towpath.api.queue import Queue
-    from towpath.api.starting import SetWorkflowID
     from towpath.domain.retry import Backoff
     from towpath.domain.status import WorkflowStatus
     from towpath.executor.worker import Worker
@@ -97,6 +97,7 @@ __all__ = [
 
 _HOMES = {
     "towpath.api.app": ["App"],
+    "towpath.api.chosen_ids": ["SetWorkflowID"],
     "towpath.api.client": ["Client"],
     "towpath.api.current": ["Current", "current"],
     "towpath.api.default": [
@@ -124,7 +125,6 @@ _HOMES = {
     "towpath.api.handle": ["WorkflowHandle", "WorkflowHandleAsync"],
     "towpath.api.options": ["EnqueueItem", "EnqueueOptions", "SetEnqueueOptions"],
     "towpath.api.queue": ["Queue"],
-    "towpath.api.starting": ["SetWorkflowID"],
     "towpath.domain.retry": ["Backoff"],
     "towpath.domain.status": ["WorkflowStatus"],
     "towpath.executor.worker": ["Worker"],

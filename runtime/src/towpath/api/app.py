@@ -11,24 +11,24 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from importlib import metadata
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-from towpath.api.connection import find_engine_settings
+from towpath.api.connection import choose_codec, find_engine_settings
 from towpath.api.functions import Step, Workflow, is_async_function
 from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
 from towpath.api.managing import ManagesWorkflows
 from towpath.api.options import EnqueueItem
-from towpath.api.queue import Queue
+from towpath.api.own_transaction import write_on_connection, write_on_connection_async
+from towpath.api.queue import Queue, QueueOptions
 from towpath.api.starting import (
     Start,
+    Started,
     import_guard,
     prepare,
     start_children,
-    write_on_connection,
-    write_on_connection_async,
     write_root,
 )
-from towpath.codec import DEFAULT_MAX_BYTES, Codec, JsonCodec
+from towpath.codec import Codec
 from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError
 from towpath.domain.ids import INTERNAL_QUEUE, QueueName, WorkflowName
 from towpath.domain.queue import check_queue_name
@@ -43,12 +43,10 @@ from towpath.executor.registry import (
     name_of,
     place_of,
 )
-from towpath.executor.settings import read_max_value_bytes, read_worker_settings
+from towpath.executor.settings import read_worker_settings
 from towpath.executor.steps import Blocking, StepDefinition, Suspending
 from towpath.executor.worker import Worker
-from towpath.insights import workflows as insights
-from towpath.insights.workflows import WorkflowInfo
-from towpath.store import workflows
+from towpath.store.enqueue import Enqueued
 from towpath.store.session import run_blocking
 
 P = ParamSpec("P")
@@ -67,6 +65,11 @@ class App(ManagesWorkflows):
         database_url: A Postgres URI; the environment, or the folder's `towpath dev`, names one else.
         schema: The schema; TOWPATH_SCHEMA or `towpath` unless given.
         codec: How values are recorded; JSON unless given.
+        max_value_bytes: The largest arguments, result or step that JSON records;
+            TOWPATH_MAX_VALUE_BYTES or 16 MiB unless given. A codec that is given bounds its own.
+
+    Raises:
+        ConfigurationError: max_value_bytes is not allowed.
     """
 
     def __init__(
@@ -75,13 +78,12 @@ class App(ManagesWorkflows):
         database_url: str | None = None,
         schema: str | None = None,
         codec: Codec | None = None,
+        max_value_bytes: int | None = None,
     ) -> None:
         self.registry = Registry()
         self._database_url = database_url
         self._schema = schema
-        self._codec = codec or JsonCodec(
-            max_bytes=read_max_value_bytes(os.environ, DEFAULT_MAX_BYTES)
-        )
+        self._codec = choose_codec(codec, max_value_bytes)
         self._lock = threading.RLock()
         self._engine: Engine | None = None
         self._worker: Worker | None = None
@@ -164,8 +166,8 @@ class App(ManagesWorkflows):
 
         return decorate
 
-    def queue(self, name: str, **options: Any) -> Queue:
-        """Return a `Queue` of this App; the options are those of `Queue`."""
+    def queue(self, name: str, **options: Unpack[QueueOptions]) -> Queue:
+        """Return a `Queue` of this App; the options are those of `Queue`, which also says what it raises."""
         return Queue(name, **options, app=self)
 
     # -- starting
@@ -181,18 +183,22 @@ class App(ManagesWorkflows):
         import_guard.check()
         engine = self.engine
         prepared = prepare(engine, start)
-        execution = running_in_workflow()
-        if execution is not None:
-            started = run_blocking(start_children(execution, prepared, Blocking()))
-            self._call_own_worker(start.queue)
-            return [(WorkflowHandle(lambda: self.engine, i), new) for i, new in started]
-        if prepared.connection is not None:
-            done = write_on_connection(engine, prepared)
-        else:
-            done = engine.run(lambda session: write_root(session, engine, prepared))
+        started: Sequence[Started | Enqueued]
+        try:
+            execution = running_in_workflow()
+            if execution is not None:
+                started = run_blocking(start_children(execution, prepared, Blocking()))
+            elif prepared.connection is not None:
+                started = write_on_connection(engine, prepared)
+            else:
+                started = engine.run(lambda session: write_root(session, engine, prepared))
+        except BaseException:
+            prepared.failed()
+            raise
+        if prepared.connection is None:
             self._call_own_worker(start.queue)
         return [
-            (WorkflowHandle(lambda: self.engine, d.workflow_id, d.seq), d.created) for d in done
+            (WorkflowHandle(lambda: self.engine, s.workflow_id, s.seq), s.created) for s in started
         ]
 
     async def start_async(self, start: Start) -> WorkflowHandleAsync[Any]:
@@ -205,19 +211,23 @@ class App(ManagesWorkflows):
         import_guard.check()
         engine = self.engine
         prepared = prepare(engine, start)
-        execution = running_in_workflow()
-        if execution is not None:
-            started = await start_children(execution, prepared, Suspending())
-            self._call_own_worker(start.queue)
-            return [(WorkflowHandleAsync(lambda: self.engine, i), new) for i, new in started]
-        if prepared.connection is not None:
-            done = await write_on_connection_async(engine, prepared)
-        else:
-            done = await engine.run_async(lambda session: write_root(session, engine, prepared))
+        started: Sequence[Started | Enqueued]
+        try:
+            execution = running_in_workflow()
+            if execution is not None:
+                started = await start_children(execution, prepared, Suspending())
+            elif prepared.connection is not None:
+                started = await write_on_connection_async(engine, prepared)
+            else:
+                started = await engine.run_async(lambda own: write_root(own, engine, prepared))
+        except BaseException:
+            prepared.failed()
+            raise
+        if prepared.connection is None:
             self._call_own_worker(start.queue)
         return [
-            (WorkflowHandleAsync(lambda: self.engine, d.workflow_id, d.seq), d.created)
-            for d in done
+            (WorkflowHandleAsync(lambda: self.engine, s.workflow_id, s.seq), s.created)
+            for s in started
         ]
 
     @overload
@@ -247,41 +257,6 @@ class App(ManagesWorkflows):
     ) -> WorkflowHandleAsync[Any]:
         """As `start_workflow`, awaited from any loop."""
         return await self.start_async(_direct(function, args, kwargs))
-
-    # -- looking
-
-    def retrieve_workflow(self, workflow_id: str) -> WorkflowHandle[Any]:
-        """Return the handle of a workflow that is there.
-
-        Raises:
-            WorkflowNotFoundError: there is none of this id.
-        """
-        refuse_blocking("retrieve_workflow", "retrieve_workflow_async(...)")
-        engine = self.engine
-        found = engine.run(
-            lambda session: workflows.locate(session, engine.statements, workflow_id)
-        )
-        return WorkflowHandle(lambda: self.engine, found.workflow_id, found.seq)
-
-    async def retrieve_workflow_async(self, workflow_id: str) -> WorkflowHandleAsync[Any]:
-        """As `retrieve_workflow`, awaited from any loop."""
-        engine = self.engine
-        found = await engine.run_async(
-            lambda session: workflows.locate(session, engine.statements, workflow_id)
-        )
-        return WorkflowHandleAsync(lambda: self.engine, found.workflow_id, found.seq)
-
-    def list_workflows(
-        self, *, queue_name: str | None = None, name: str | None = None, limit: int = 100
-    ) -> list[WorkflowInfo]:
-        """Return workflows, newest first."""
-        refuse_blocking("list_workflows", "asyncio.to_thread(list_workflows)")
-        engine = self.engine
-        return engine.run(
-            lambda session: insights.list_workflows(
-                session, engine.statements, engine.codec, queue=queue_name, name=name, limit=limit
-            )
-        )
 
     # -- the worker of this process
 

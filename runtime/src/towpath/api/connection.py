@@ -1,4 +1,7 @@
-"""Which database a process uses (design: explicit, then the environment, then the dev of the folder)."""
+"""Which database a process uses (design: explicit, then the environment, then the dev of the folder).
+
+And which codec, since its bound comes from the environment too.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from towpath.codec import DEFAULT_MAX_BYTES, Codec, JsonCodec
 from towpath.domain.errors import ConfigurationError, NotConfiguredError
 from towpath.executor.engine import EngineSettings
-from towpath.executor.settings import read_worker_settings
+from towpath.executor.settings import read_max_value_bytes, read_worker_settings
 from towpath.store.connect import Endpoint
 
 DEFAULT_SCHEMA = "towpath"
@@ -59,3 +63,20 @@ def _read_file(path: Path) -> str:
         raise ConfigurationError(
             f"TOWPATH_DATABASE_URL_FILE names {str(path)!r}, which cannot be read: {error.strerror}."
         ) from None
+
+
+def choose_codec(codec: Codec | None, max_value_bytes: int | None) -> Codec:
+    """Return the codec that is given, else JSON with its bound.
+
+    Raises:
+        ConfigurationError: the bound is not allowed, or stands beside a codec.
+    """
+    if max_value_bytes is None:
+        return codec or JsonCodec(max_bytes=read_max_value_bytes(os.environ, DEFAULT_MAX_BYTES))
+    if codec is not None:
+        raise ConfigurationError("max_value_bytes is for the JSON codec; a codec bounds its own.")
+    if type(max_value_bytes) is not int or max_value_bytes < 1:
+        raise ConfigurationError(
+            f"max_value_bytes is {max_value_bytes!r}; allowed is an int, 1 or more."
+        )
+    return JsonCodec(max_bytes=max_value_bytes)

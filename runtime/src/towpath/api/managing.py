@@ -1,4 +1,4 @@
-"""Managing workflows from outside of them: cancel, resume, delete, change what waits."""
+"""Finding and managing workflows by their ids: look, cancel, resume, delete, change what waits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from towpath.domain.errors import ConfigurationError, WorkflowStatusError
 from towpath.domain.status import WorkflowStatus
 from towpath.executor.context import refuse_blocking
 from towpath.executor.engine import Engine
+from towpath.insights import workflows as insights
+from towpath.insights.workflows import WorkflowInfo
 from towpath.store import workflows
 from towpath.store.lending import Verb
 from towpath.store.session import Session
@@ -23,12 +25,45 @@ _ENDED_FOR_GOOD = (WorkflowStatus.SUCCESS, WorkflowStatus.ERROR)
 
 
 class ManagesWorkflows(ABC):
-    """What may be done to a workflow by its id; an App does it."""
+    """What may be done to workflows by their ids; an App and a Client do it."""
 
     @property
     @abstractmethod
     def engine(self) -> Engine:
         """The connections and loops of this process."""
+
+    def retrieve_workflow(self, workflow_id: str) -> WorkflowHandle[Any]:
+        """Return the handle of a workflow that is there.
+
+        Raises:
+            WorkflowNotFoundError: there is none of this id.
+        """
+        refuse_blocking("retrieve_workflow", "retrieve_workflow_async(...)")
+        engine = self.engine
+        found = engine.run(
+            lambda session: workflows.locate(session, engine.statements, workflow_id)
+        )
+        return WorkflowHandle(lambda: self.engine, found.workflow_id, found.seq)
+
+    async def retrieve_workflow_async(self, workflow_id: str) -> WorkflowHandleAsync[Any]:
+        """As `retrieve_workflow`, awaited from any loop."""
+        engine = self.engine
+        found = await engine.run_async(
+            lambda session: workflows.locate(session, engine.statements, workflow_id)
+        )
+        return WorkflowHandleAsync(lambda: self.engine, found.workflow_id, found.seq)
+
+    def list_workflows(
+        self, *, queue_name: str | None = None, name: str | None = None, limit: int = 100
+    ) -> list[WorkflowInfo]:
+        """Return workflows, newest first."""
+        refuse_blocking("list_workflows", "asyncio.to_thread(list_workflows)")
+        engine = self.engine
+        return engine.run(
+            lambda session: insights.list_workflows(
+                session, engine.statements, engine.codec, queue=queue_name, name=name, limit=limit
+            )
+        )
 
     def cancel_workflow(self, workflow_id: str) -> None:
         """Cancel a workflow: one that waits never starts, running code ends at its next step boundary.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextvars
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from towpath.domain.errors import EnqueueOptionError
+from towpath.domain.errors import EnqueueOptionError, UsageError
 from towpath.domain.ids import MAX_NAME_LENGTH, storable_text
 
 OnDuplicate = Literal["raise", "return"]
@@ -32,7 +31,8 @@ class EnqueueOptions:
         delay_seconds: How long the workflow waits before it joins the line.
         start_at: When it joins the line; an aware datetime, not beside delay_seconds.
         app_version: The application version that alone may run it.
-        connection: The caller's own psycopg connection: the workflow is enqueued in its transaction.
+        connection: The caller's own psycopg connection, to the App's database: the workflow is
+            enqueued in its transaction, which the caller commits; a worker sees it after that.
     """
 
     priority: int | None = None
@@ -46,6 +46,8 @@ class EnqueueOptions:
 
     def over(self, outer: EnqueueOptions) -> EnqueueOptions:
         """Return these options with the outer ones where nothing is asked for."""
+        if self is NO_OPTIONS:
+            return outer
         given = {
             f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None
         }
@@ -92,14 +94,13 @@ def check_delay(delay_seconds: object, start_at: object) -> None:
     if delay_seconds is not None and (
         isinstance(delay_seconds, bool)
         or not isinstance(delay_seconds, int | float)
-        or not math.isfinite(delay_seconds)
         or not 0 <= delay_seconds <= MAX_DELAY_SECONDS
     ):
         allowed = f"a number of seconds from 0 to {MAX_DELAY_SECONDS} (100 years)"
         raise _refusal("delay_seconds", delay_seconds, allowed)
     if start_at is None:
         return
-    if not isinstance(start_at, datetime) or start_at.tzinfo is None:
+    if not isinstance(start_at, datetime) or start_at.utcoffset() is None:
         raise _refusal("start_at", start_at, "a datetime with a time zone")
     if delay_seconds is not None:
         raise _refusal("start_at", start_at, "none beside delay_seconds")
@@ -122,20 +123,22 @@ def _refusal(field_name: str, value: object, allowed: str) -> EnqueueOptionError
     return EnqueueOptionError(queue_name=None, field=field_name, value=value, allowed=allowed)
 
 
-_options: contextvars.ContextVar[EnqueueOptions] = contextvars.ContextVar(
-    "towpath_enqueue_options", default=NO_OPTIONS
+_blocks: contextvars.ContextVar[tuple[EnqueueOptions, ...]] = contextvars.ContextVar(
+    "towpath_enqueue_options", default=(NO_OPTIONS,)
 )
+"""The options in force in each block around the caller, the innermost last."""
 
 
 def current_options() -> EnqueueOptions:
     """Return the options of the `SetEnqueueOptions` blocks around the caller."""
-    return _options.get()
+    return _blocks.get()[-1]
 
 
 class SetEnqueueOptions:
     """A block whose enqueues have options. An inner block overrides an outer one field by field.
 
-    The workflows that are started inherit none of them.
+    The workflows that are started inherit none of them, and `start_workflow`, which has no queue,
+    takes none. One object may be entered by several threads and tasks at once.
 
     Raises:
         EnqueueOptionError: an option that no queue takes; nothing is written.
@@ -165,10 +168,10 @@ class SetEnqueueOptions:
                 connection=connection,
             )
         )
-        self._tokens: list[contextvars.Token[EnqueueOptions]] = []
 
     def __enter__(self) -> Self:
-        self._tokens.append(_options.set(self.options.over(_options.get())))
+        around = _blocks.get()
+        _blocks.set((*around, self.options.over(around[-1])))
         return self
 
     def __exit__(
@@ -177,7 +180,7 @@ class SetEnqueueOptions:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _options.reset(self._tokens.pop())
+        _blocks.set(_blocks.get()[:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +203,16 @@ class EnqueueItem:
 
         Raises:
             EnqueueOptionError: one that no queue takes, or that belongs to the whole call.
+            UsageError: they are no options.
         """
         given = self.options
-        options = given.options if isinstance(given, SetEnqueueOptions) else given or NO_OPTIONS
+        if given is None:
+            return NO_OPTIONS
+        options = given.options if isinstance(given, SetEnqueueOptions) else given
+        if not isinstance(options, EnqueueOptions):
+            raise UsageError(
+                f"options of an EnqueueItem are {given!r}; pass EnqueueOptions(priority=..., ...)."
+            )
         for name in ("app_version", "connection"):
             if getattr(options, name) is not None:
                 raise _refusal(name, getattr(options, name), "none in an item: give it to the call")

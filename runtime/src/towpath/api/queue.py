@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, overload
 
 from towpath.api.functions import Workflow
 from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
@@ -39,15 +40,28 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Item = EnqueueItem | Sequence[Any]
+Item = EnqueueItem | tuple[Any, ...] | list[Any]
 """One workflow of `enqueue_many`: a tuple of its arguments, or an `EnqueueItem`."""
+
+
+class QueueOptions(TypedDict, total=False):
+    """The options of a `Queue`, as `App.queue` takes them."""
+
+    concurrency: int | None
+    worker_concurrency: int | None
+    partition_concurrency: int | None
+    limiter: Mapping[str, Any] | None
+    partition_limiter: Mapping[str, Any] | None
+    priority_enabled: bool
+    partition_queue: bool
+    polling_interval_sec: float | None
 
 
 class Enqueuing(ABC):
     """What a queue and a queue with options do alike."""
 
     @abstractmethod
-    def start_of(self, function: Workflow[..., Any], items: Sequence[Item], *, many: bool) -> Start:
+    def start_of(self, function: Workflow[..., Any], items: Iterable[Item], *, many: bool) -> Start:
         """Return the start of workflows on this queue."""
 
     @abstractmethod
@@ -95,14 +109,14 @@ class Enqueuing(ABC):
 
     @overload
     def enqueue_many(
-        self, function: Workflow[..., Coroutine[Any, Any, T]], items: Sequence[Item]
+        self, function: Workflow[..., Coroutine[Any, Any, T]], items: Iterable[Item]
     ) -> list[tuple[WorkflowHandle[T], bool]]: ...
     @overload
     def enqueue_many(
-        self, function: Workflow[..., T], items: Sequence[Item]
+        self, function: Workflow[..., T], items: Iterable[Item]
     ) -> list[tuple[WorkflowHandle[T], bool]]: ...
     def enqueue_many(
-        self, function: Workflow[..., Any], items: Sequence[Item]
+        self, function: Workflow[..., Any], items: Iterable[Item]
     ) -> list[tuple[WorkflowHandle[Any], bool]]:
         """Put many workflows in line, all or none: one round trip, one transaction.
 
@@ -113,21 +127,23 @@ class Enqueuing(ABC):
         Raises:
             TowpathError: as `enqueue`; a held deduplication id only with on_duplicate="raise".
         """
-        return self.find_app().start_many(self.start_of(function, items, many=True))
+        start = self.start_of(function, items, many=True)
+        return self.find_app().start_many(start) if start.items else []
 
     @overload
     async def enqueue_many_async(
-        self, function: Workflow[..., Coroutine[Any, Any, T]], items: Sequence[Item]
+        self, function: Workflow[..., Coroutine[Any, Any, T]], items: Iterable[Item]
     ) -> list[tuple[WorkflowHandleAsync[T], bool]]: ...
     @overload
     async def enqueue_many_async(
-        self, function: Workflow[..., T], items: Sequence[Item]
+        self, function: Workflow[..., T], items: Iterable[Item]
     ) -> list[tuple[WorkflowHandleAsync[T], bool]]: ...
     async def enqueue_many_async(
-        self, function: Workflow[..., Any], items: Sequence[Item]
+        self, function: Workflow[..., Any], items: Iterable[Item]
     ) -> list[tuple[WorkflowHandleAsync[Any], bool]]:
         """As `enqueue_many`, awaited from any loop."""
-        return await self.find_app().start_many_async(self.start_of(function, items, many=True))
+        start = self.start_of(function, items, many=True)
+        return await self.find_app().start_many_async(start) if start.items else []
 
 
 class Queue(Enqueuing):
@@ -221,7 +237,7 @@ class Queue(Enqueuing):
     def start_of(
         self,
         function: Workflow[..., Any],
-        items: Sequence[Item],
+        items: Iterable[Item],
         *,
         many: bool,
         options: EnqueueOptions = NO_OPTIONS,
@@ -260,7 +276,7 @@ class BoundQueue(Enqueuing):
         self._options = options
         self._workflow_id = workflow_id
 
-    def start_of(self, function: Workflow[..., Any], items: Sequence[Item], *, many: bool) -> Start:
+    def start_of(self, function: Workflow[..., Any], items: Iterable[Item], *, many: bool) -> Start:
         """As `Queue.start_of`, with the options.
 
         Raises:
@@ -278,14 +294,18 @@ class BoundQueue(Enqueuing):
         return self._queue.find_app()
 
 
-def _item(given: Item) -> EnqueueItem:
-    if isinstance(given, EnqueueItem):
-        return given
+def _item(given: object) -> EnqueueItem:
     if isinstance(given, tuple | list):
         return EnqueueItem(given)
+    if (
+        isinstance(given, EnqueueItem)
+        and isinstance(given.args, tuple | list)
+        and isinstance(given.kwargs, Mapping)
+    ):
+        return given
     raise UsageError(
-        f"{given!r} is no item of enqueue_many. Pass a tuple of arguments, as (1, 'a') or (1,), "
-        "or an EnqueueItem."
+        f"{reprlib.repr(given)} is no item of enqueue_many. Pass a tuple of arguments, as (1, 'a') or "
+        "(1,), or an EnqueueItem of a tuple and a dict."
     )
 
 

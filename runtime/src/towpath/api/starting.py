@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import contextvars
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from datetime import timedelta
+from typing import Any
 
-import psycopg
-
+from towpath.api.chosen_ids import ChosenId, free_chosen_id
 from towpath.api.options import NO_OPTIONS, EnqueueItem, EnqueueOptions, current_options
+from towpath.codec import encode_failure
 from towpath.domain.errors import (
     ImportingApplicationError,
     QueueNotFoundError,
     StartInsideStepError,
+    TowpathError,
     UsageError,
 )
-from towpath.domain.ids import INTERNAL_QUEUE, QueueName, WorkflowId, WorkflowName, check_chosen_id
+from towpath.domain.ids import (
+    INTERNAL_QUEUE,
+    QueueName,
+    Seq,
+    WorkflowId,
+    WorkflowName,
+    check_chosen_id,
+)
 from towpath.executor.context import Execution, running_in_workflow
 from towpath.executor.engine import Engine
 from towpath.executor.positions import current_step, take_position
 from towpath.executor.registry import QueueDeclaration
-from towpath.executor.steps import Pace, replay, value_of
+from towpath.executor.steps import Pace, keep, replay, value_of
 from towpath.store import queues, steps
 from towpath.store.enqueue import (
     Enqueued,
@@ -33,48 +39,11 @@ from towpath.store.enqueue import (
     Refused,
     enqueue,
 )
-from towpath.store.session import AsyncSession, BlockingSession, Session, run_blocking
-from towpath.store.steps import RecordedStep
+from towpath.store.session import Session
+from towpath.store.steps import NewStep, RecordedStep
 
-logger = logging.getLogger("towpath.api")
-
-
-@dataclass(slots=True)
-class _ChosenId:
-    """The id of a `SetWorkflowID` block, for its first start."""
-
-    workflow_id: WorkflowId
-    used: bool = False
-
-
-_chosen: contextvars.ContextVar[_ChosenId | None] = contextvars.ContextVar(
-    "towpath_workflow_id", default=None
-)
-
-
-class SetWorkflowID:
-    """A block whose first started workflow gets a chosen id; later ones get ids of their own.
-
-    The same id again is the same workflow: its handle is returned, and nothing runs twice.
-
-    Raises:
-        InvalidWorkflowIdError: the id cannot be one.
-    """
-
-    def __init__(self, workflow_id: str) -> None:
-        self._chosen = check_chosen_id(workflow_id)
-
-    def __enter__(self) -> Self:
-        self._token = _chosen.set(_ChosenId(self._chosen))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _chosen.reset(self._token)
+MAX_CALL_CHARACTERS = 256 * 1024 * 1024
+"""Of arguments in one call: Postgres takes no message above 1 GiB."""
 
 
 @dataclass(slots=True)
@@ -113,12 +82,32 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """A child; `seq` is None where a record tells of it."""
+
+    workflow_id: WorkflowId
+    created: bool
+    seq: Seq | None
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
-    """A start that is encoded. `connection` is the caller's own, if it gave one."""
+    """A start that is encoded.
+
+    Attributes:
+        connection: The caller's own, if it gave one.
+        chosen: The `SetWorkflowID` block whose id the start has taken.
+    """
 
     new: NewWorkflows
     declaration: QueueDeclaration | None
     connection: Any
+    chosen: ChosenId | None
+
+    def failed(self) -> None:
+        """Give the block's id back: the start has failed, and the caller may try again with it."""
+        if self.chosen is not None:
+            self.chosen.used = False
 
 
 def prepare(engine: Engine, start: Start) -> Prepared:
@@ -129,14 +118,16 @@ def prepare(engine: Engine, start: Start) -> Prepared:
         ValueTooLargeError: arguments beyond the bound.
         EnqueueOptionError: an option that no queue takes.
         StartInsideStepError: the caller is in a step.
-        UsageError: the caller is a workflow of another database.
+        UsageError: the caller is a workflow of another database, or the call is too large.
     """
     _check_place(engine, start)
     # direct calls are no enqueues: what a block says of those is not meant for them
     around = NO_OPTIONS if start.queue == INTERNAL_QUEUE else current_options()
     options = start.options.over(around)
-    single_id = None if start.many else _take_chosen_id(start)
-    items = [_prepare_item(engine, start, item, options, single_id) for item in start.items]
+    chosen = _find_chosen_id(start)
+    items = _prepare_items(engine, start, options, chosen)
+    if chosen is not None:
+        chosen.used = True
     new = NewWorkflows(
         queue=start.queue,
         name=start.name,
@@ -146,7 +137,39 @@ def prepare(engine: Engine, start: Start) -> Prepared:
         many=start.many,
         notify=options.connection is not None,
     )
-    return Prepared(new, start.declaration, options.connection)
+    return Prepared(new, start.declaration, options.connection, chosen)
+
+
+def _find_chosen_id(start: Start) -> ChosenId | None:
+    if not start.many and start.items[0].workflow_id is not None:
+        return None
+    chosen = free_chosen_id(start.name)
+    if chosen is not None and start.many:
+        raise UsageError("SetWorkflowID is for one workflow: give each EnqueueItem its own id.")
+    return chosen
+
+
+def _prepare_items(
+    engine: Engine, start: Start, options: EnqueueOptions, chosen: ChosenId | None
+) -> list[NewItem]:
+    single_id = None if chosen is None else chosen.workflow_id
+    if not start.many:
+        return [_prepare_item(engine, start.items[0], options, single_id, refuses=True)]
+    items: list[NewItem] = []
+    size = 0
+    try:
+        for item in start.items:
+            items.append(_prepare_item(engine, item, options, None, refuses=False))
+            size += len(items[-1].input)
+    except TowpathError as error:
+        error.add_note(f"in item {len(items)} of enqueue_many, counted from 0")
+        raise
+    if size > MAX_CALL_CHARACTERS:
+        raise UsageError(
+            f"the arguments of one enqueue_many have {size} characters as they are recorded; "
+            f"allowed are {MAX_CALL_CHARACTERS}. Make several calls."
+        )
+    return items
 
 
 def _check_place(engine: Engine, start: Start) -> None:
@@ -163,55 +186,61 @@ def _check_place(engine: Engine, start: Start) -> None:
 
 def _prepare_item(
     engine: Engine,
-    start: Start,
     item: EnqueueItem,
     outer: EnqueueOptions,
     single_id: WorkflowId | None,
+    *,
+    refuses: bool,
 ) -> NewItem:
-    options = item.own_options.over(outer)
-    refuses = options.on_duplicate == "raise" or (options.on_duplicate is None and not start.many)
+    """Encode one workflow; `refuses` is what a duplicate does where nobody says."""
+    options = outer if item.options is None else item.own_options.over(outer)
+    text = engine.codec.encode_input(item.args, item.kwargs)
+    secret = engine.new_secret()
     chosen = check_chosen_id(item.workflow_id) if item.workflow_id is not None else single_id
+    refuses = refuses if options.on_duplicate is None else options.on_duplicate == "raise"
+    if options is NO_OPTIONS:
+        return NewItem(input=text, secret=secret, chosen_id=chosen, refuse_duplicate=refuses)
+    delay = options.delay_seconds
     return NewItem(
-        input=engine.codec.encode_input(item.args, item.kwargs),
-        secret=engine.new_secret(),
+        input=text,
+        secret=secret,
         chosen_id=chosen,
         priority=options.priority,
         partition_key=options.queue_partition_key,
         deduplication_id=options.deduplication_id,
-        delay_seconds=options.delay_seconds,
+        delay_seconds=None if delay is None else float(delay),
         start_at=options.start_at,
         refuse_duplicate=refuses,
     )
-
-
-def _take_chosen_id(start: Start) -> WorkflowId | None:
-    chosen = _chosen.get()
-    if chosen is None or start.items[0].workflow_id is not None:
-        return None
-    if chosen.used:
-        logger.warning(
-            "SetWorkflowID serves one start; this one gets an id of its own",
-            extra={"workflow_id": chosen.workflow_id, "workflow": start.name},
-        )
-        return None
-    chosen.used = True
-    return chosen.workflow_id
 
 
 async def write(
     session: Session, engine: Engine, prepared: Prepared, parent: ParentStep | None = None
 ) -> list[Enqueued] | Refused:
     """Write workflows; a queue that code declares gets its row when it is missing."""
-    statements = engine.statements
-    done = await enqueue(session, statements, prepared.new, parent=parent)
-    if _unknown_queue(done) and (declaration := prepared.declaration) is not None:
-        await queues.declare(session, statements, declaration.name, declaration.settings)
-        done = await enqueue(session, statements, prepared.new, parent=parent)
+    done = await enqueue(session, engine.statements, prepared.new, parent=parent)
+    if may_be_declared(done, prepared):
+        await declare(session, engine, prepared)
+        done = await enqueue(session, engine.statements, prepared.new, parent=parent)
     return done
 
 
-def _unknown_queue(done: list[Enqueued] | Refused) -> bool:
-    return isinstance(done, Refused) and isinstance(done.error, QueueNotFoundError)
+def may_be_declared(done: list[Enqueued] | Refused, prepared: Prepared) -> bool:
+    """Tell whether only the queue's row is missing, and code has what it takes to make it."""
+    return (
+        isinstance(done, Refused)
+        and isinstance(done.error, QueueNotFoundError)
+        and prepared.declaration is not None
+    )
+
+
+async def declare(session: Session, engine: Engine, prepared: Prepared) -> None:
+    """Make the queue's row, with the options that any part of the process has declared."""
+    queue = prepared.new.queue
+    declaration = engine.registry.queue(queue) or prepared.declaration
+    await queues.declare(
+        session, engine.statements, queue, None if declaration is None else declaration.settings
+    )
 
 
 async def write_root(session: Session, engine: Engine, prepared: Prepared) -> list[Enqueued]:
@@ -220,50 +249,26 @@ async def write_root(session: Session, engine: Engine, prepared: Prepared) -> li
     Raises:
         TowpathError: why the queue refuses them; nothing is written.
     """
-    return _accepted(await write(session, engine, prepared))
+    return accepted(await write(session, engine, prepared))
 
 
-def _accepted(done: list[Enqueued] | Refused) -> list[Enqueued]:
+def accepted(done: list[Enqueued] | Refused) -> list[Enqueued]:
+    """Return what was written.
+
+    Raises:
+        TowpathError: why it was not.
+    """
     if isinstance(done, Refused):
         raise done.error or UsageError("the workflow that starts another holds its place no more.")
     return done
 
 
-def write_on_connection(engine: Engine, prepared: Prepared) -> list[Enqueued]:
-    """Write workflows in the transaction of the caller's own connection.
+async def start_children(execution: Execution, prepared: Prepared, pace: Pace) -> list[Started]:
+    """Start workflows from within one: once, whatever crashes.
 
-    Raises:
-        UsageError: it is not a blocking psycopg connection.
-        TowpathError: as `write_root`; the transaction can go on.
-    """
-    connection = prepared.connection
-    if not isinstance(connection, psycopg.Connection):
-        raise _wrong_connection(connection, "psycopg.Connection")
-    session = BlockingSession(connection, prepare=None)
-    return run_blocking(write_root(session, engine, prepared))
-
-
-async def write_on_connection_async(engine: Engine, prepared: Prepared) -> list[Enqueued]:
-    """As `write_on_connection`, over an async connection, on the caller's loop."""
-    connection = prepared.connection
-    if not isinstance(connection, psycopg.AsyncConnection):
-        raise _wrong_connection(connection, "psycopg.AsyncConnection")
-    return await write_root(AsyncSession(connection, prepare=None), engine, prepared)
-
-
-def _wrong_connection(connection: object, wanted: str) -> UsageError:
-    return UsageError(
-        f"connection= is a {type(connection).__name__}; this call takes a {wanted}. "
-        "Use enqueue with a blocking connection and enqueue_async with an async one."
-    )
-
-
-async def start_children(
-    execution: Execution, prepared: Prepared, pace: Pace
-) -> list[tuple[WorkflowId, bool]]:
-    """Start workflows from within one: once, whatever crashes; return their ids and which are new.
-
-    The children and the parent's record of them are one transaction, so they are in one database.
+    The children and the parent's record of them are one transaction, so they are in one database. A
+    refusal is recorded too: a replay goes the way of the first run, also where the queue would take
+    them by then.
 
     Raises:
         WorkflowInterrupted: the parent's attempt no longer holds its place.
@@ -281,13 +286,16 @@ async def start_children(
         execution.check()
         parent = ParentStep(execution.seq, execution.attempt, position)
         done = await pace.verb(engine, lambda session: write(session, engine, prepared, parent))
-        if not (isinstance(done, Refused) and done.stale):
-            return [(d.workflow_id, d.created) for d in _accepted(done)]
-        recorded = await _find_written(execution, position, pace)
+        if not isinstance(done, Refused):
+            return [Started(d.workflow_id, d.created, d.seq) for d in done]
+        if done.error is None:
+            recorded = await _find_written(execution, position, pace)
+        else:
+            recorded = await _record_refusal(execution, position, new.name, done.error, pace)
     value = value_of(execution, recorded)
     if new.many:
-        return [(WorkflowId(child), created) for child, created in value]
-    return [(WorkflowId(value), True)]
+        return [Started(WorkflowId(child), created, None) for child, created in value]
+    return [Started(WorkflowId(value), created=True, seq=None)]
 
 
 async def _find_written(execution: Execution, position: str, pace: Pace) -> RecordedStep:
@@ -300,3 +308,12 @@ async def _find_written(execution: Execution, position: str, pace: Pace) -> Reco
     if found is None:
         raise execution.fenced()
     return found
+
+
+async def _record_refusal(
+    execution: Execution, position: str, name: str, error: TowpathError, pace: Pace
+) -> RecordedStep:
+    failure = encode_failure(error)
+    step = NewStep(execution.seq, execution.attempt, position, name, None, failure, timedelta(0))
+    await keep(execution, step, pace)
+    return RecordedStep(position, name, None, failure, None)

@@ -192,8 +192,10 @@ def _refused(new: NewWorkflows, row: Row) -> Refused:
     number, outcome, _, workflow_id, detail = row
     if outcome == "stale":
         return Refused(stale=True)
-    item = new.items[number - 1]
-    return Refused(_error(new, item, outcome, workflow_id, detail))
+    error = _error(new, new.items[number - 1], outcome, workflow_id, detail)
+    if new.many and outcome not in ("unknown queue", "closed"):
+        error.add_note(f"in item {number - 1} of enqueue_many, counted from 0")
+    return Refused(error)
 
 
 def _error(

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from towpath.domain.errors import EnqueueOptionError, WorkflowNotFoundError, WorkflowStatusError
+from towpath.domain.errors import (
+    EnqueueOptionError,
+    InvalidWorkflowIdError,
+    WorkflowNotFoundError,
+    WorkflowStatusError,
+)
 from towpath.domain.ids import (
     QueueName,
     Seq,
@@ -79,7 +84,10 @@ async def locate(session: Session, statements: Statements, workflow_id: str) -> 
 
     Raises:
         WorkflowNotFoundError: there is none.
+        InvalidWorkflowIdError: it is not a str.
     """
+    if not isinstance(workflow_id, str):
+        raise InvalidWorkflowIdError(workflow_id=workflow_id, reason="it is not a str.")
     generated = parse_generated_id(workflow_id)
     call: Call
     if generated is not None:

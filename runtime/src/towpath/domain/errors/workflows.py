@@ -26,7 +26,7 @@ class ValueTooLargeError(TowpathError):
     def __init__(self, *, path: str, size: int, bound: int) -> None:
         super().__init__(
             f"{path} has {size} bytes as it is recorded; allowed are {bound}. Store it elsewhere and "
-            "pass its address, or raise TOWPATH_MAX_VALUE_BYTES."
+            "pass its address, or raise TOWPATH_MAX_VALUE_BYTES or App(max_value_bytes=...)."
         )
         self.path = path
         self.size = size

@@ -1,0 +1,84 @@
+"""Starting workflows in the caller's own transaction, over its own psycopg connection.
+
+The library neither commits nor rolls back there, and a refusal leaves the transaction usable. What
+must outlive it, such as a missing queue's row, is written over the library's own connections: nobody
+waits for the caller's commit.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from towpath.api.starting import Prepared, accepted, declare, may_be_declared
+from towpath.domain.errors import UsageError
+from towpath.executor.engine import Engine
+from towpath.store.enqueue import Enqueued, enqueue
+from towpath.store.session import AsyncSession, BlockingSession, Session, run_blocking
+
+_checked: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""The engines whose schema is known to serve this library."""
+
+
+def write_on_connection(engine: Engine, prepared: Prepared) -> list[Enqueued]:
+    """Write workflows in the transaction of the caller's own connection.
+
+    Raises:
+        UsageError: it is not a blocking psycopg connection, or its database has no such schema.
+        TowpathError: as `write_root`; the transaction can go on.
+    """
+    connection, statements = prepared.connection, engine.statements
+    if not isinstance(connection, psycopg.Connection):
+        raise _wrong_connection(connection, "psycopg.Connection")
+    if engine not in _checked:
+        engine.run(_nothing)
+        _checked.add(engine)
+    session = BlockingSession(connection, prepare=None)
+    with _of_this_database(engine):
+        done = run_blocking(enqueue(session, statements, prepared.new))
+        if may_be_declared(done, prepared):
+            engine.run(lambda own: declare(own, engine, prepared))
+            done = run_blocking(enqueue(session, statements, prepared.new))
+    return accepted(done)
+
+
+async def write_on_connection_async(engine: Engine, prepared: Prepared) -> list[Enqueued]:
+    """As `write_on_connection`, over an async connection, on the caller's loop."""
+    connection, statements = prepared.connection, engine.statements
+    if not isinstance(connection, psycopg.AsyncConnection):
+        raise _wrong_connection(connection, "psycopg.AsyncConnection")
+    if engine not in _checked:
+        await engine.run_async(_nothing)
+        _checked.add(engine)
+    session = AsyncSession(connection, prepare=None)
+    with _of_this_database(engine):
+        done = await enqueue(session, statements, prepared.new)
+        if may_be_declared(done, prepared):
+            await engine.run_async(lambda own: declare(own, engine, prepared))
+            done = await enqueue(session, statements, prepared.new)
+    return accepted(done)
+
+
+async def _nothing(session: Session) -> None:
+    """The first use of an engine looks at the schema: a clear error, and no aborted transaction."""
+
+
+@contextmanager
+def _of_this_database(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedFunction) as error:
+        raise UsageError(
+            f"the database of connection= has no Towpath schema {engine.settings.schema!r}. "
+            "Pass a connection to the App's own database."
+        ) from error
+
+
+def _wrong_connection(connection: object, wanted: str) -> UsageError:
+    return UsageError(
+        f"connection= is a {type(connection).__name__}; this call takes a {wanted}. "
+        "Use enqueue with a blocking connection and enqueue_async with an async one."
+    )
