@@ -189,6 +189,11 @@ BEGIN
             WHERE w.seq = ANY (seqs) AND w.deduplication_id IS NOT NULL AND w.seq IS DISTINCT FROM d.seq;
             EXIT WHEN array_position(holders, NULL) IS NULL;
         END LOOP;
+        -- an item with the id of one that is a duplicate is the same as that one
+        SELECT losers || array_agg(n.seq), holders || array_agg(l.held_by) INTO losers, holders
+        FROM unnest(losers, holders) AS l (seq, held_by)
+        JOIN workflow w ON w.seq = l.seq
+        JOIN unnest(seqs, ids) AS n (seq, id) ON n.id = w.id AND n.seq <> w.seq;
         DELETE FROM workflow w WHERE w.seq = ANY (losers);
         RETURN QUERY
             SELECT n.item::integer, 'deduplicated', w.seq, id_of(w), ARRAY[n.deduplication_id]
@@ -197,7 +202,7 @@ BEGIN
             JOIN unnest(losers, holders) AS l (seq, held_by) ON l.seq = n.seq
             LEFT JOIN workflow w ON w.seq = l.held_by
             WHERE n.refuses
-            LIMIT 1;
+            ORDER BY n.item LIMIT 1;
         IF FOUND THEN
             DELETE FROM deduplication d WHERE d.queue = q.name AND d.seq = ANY (seqs);
             DELETE FROM workflow w WHERE w.seq = ANY (seqs);
@@ -482,7 +487,6 @@ COMMENT ON COLUMN towpath.queue.owner_uid IS 'The uid of the Queue object that o
 
 CREATE FUNCTION towpath.refusal(q towpath.queue, priority bigint, key text, deduplication_id text, delay double precision, due timestamp with time zone) RETURNS text[]
     LANGUAGE sql STABLE
-    SET search_path TO 'towpath', 'pg_catalog', 'pg_temp'
     AS $$
 SELECT CASE
     WHEN priority NOT BETWEEN 1 AND 2147483647

@@ -223,13 +223,15 @@ WITH held AS (
       AND NOT q.paused AND q.partitioning_enabled
       AND w.id = %(worker)s::bigint AND NOT w.draining AND w.lease_until > clock_timestamp()
 ), candidate AS (
-    SELECT t.key, t.rank, t.turn
+    SELECT t.key, t.rank, t.turn, t.place, t.head_rank, t.known
     FROM unnest(%(names)s::text[]) AS known (name)
     CROSS JOIN unnest(%(versions)s::text[]) AS v (version)
     CROSS JOIN LATERAL (
-        SELECT t.key, t.rank, t.turn FROM {schema}.ticket t
+        SELECT t.key, t.rank, t.turn, first.place, first.head_rank, first.known FROM {schema}.ticket t
         CROSS JOIN LATERAL (
-            SELECT r.ctid AS place FROM {schema}.ready r
+            SELECT r.ctid AS place, r.rank AS head_rank,
+                r.name = ANY (%(names)s::text[]) AND r.version = ANY (%(versions)s::text[]) AS known
+            FROM {schema}.ready r
             WHERE r.queue = %(queue)s AND r.key = t.key
             ORDER BY r.rank, r.line LIMIT 1
         ) AS first
@@ -245,7 +247,7 @@ WITH held AS (
     ORDER BY t.rank, t.turn, t.key
     LIMIT (SELECT places + 16 FROM held)
 ), room AS MATERIALIZED (
-    SELECT c.key, c.rank, c.turn, least(
+    SELECT c.*, least(
         h.places,
         h.per_partition - (
             SELECT count(*) FROM {schema}.running r WHERE r.queue = h.name AND r.key = c.key),
@@ -257,22 +259,26 @@ WITH held AS (
     INSERT INTO {schema}.wake (rank, turn, queue, key)
     SELECT c.rank, c.turn, %(queue)s, c.key FROM room c WHERE c.places <= 0
 ), head AS (
-    SELECT c.key, c.turn, r.place, r.rank, r.nth
-    FROM room c
-    CROSS JOIN held h
-    CROSS JOIN LATERAL (
-        SELECT r.ctid AS place, r.rank, row_number() OVER line AS nth,
-            bool_and(r.name = ANY (%(names)s::text[]) AND r.version = ANY (%(versions)s::text[])) OVER line AS known
-        FROM (
-            SELECT r.ctid, r.rank, r.line, r.name, r.version FROM {schema}.ready r
-            WHERE r.queue = h.name AND r.key = c.key
-            ORDER BY r.rank, r.line
-            LIMIT c.places
+    SELECT n.key, n.turn, n.place, n.rank, n.nth
+    FROM (
+        SELECT c.key, c.turn, c.place, c.head_rank AS rank, 1 AS nth FROM room c WHERE c.places > 0 AND c.known
+        UNION ALL
+        SELECT c.key, c.turn, r.place, r.rank, r.nth
+        FROM room c
+        CROSS JOIN LATERAL (
+            SELECT r.ctid AS place, r.rank, 1 + row_number() OVER line AS nth,
+                bool_and(r.name = ANY (%(names)s::text[]) AND r.version = ANY (%(versions)s::text[])) OVER line AS known
+            FROM (
+                SELECT r.ctid, r.rank, r.line, r.name, r.version FROM {schema}.ready r
+                WHERE r.queue = %(queue)s AND r.key = c.key
+                ORDER BY r.rank, r.line
+                LIMIT c.places - 1 OFFSET 1
+            ) AS r
+            WINDOW line AS (ORDER BY r.rank, r.line)
         ) AS r
-        WINDOW line AS (ORDER BY r.rank, r.line)
-    ) AS r
-    WHERE c.places > 0 AND r.known
-    ORDER BY r.rank, r.nth, c.turn, c.key
+        WHERE c.places > 1 AND c.known AND r.known
+    ) AS n
+    ORDER BY n.rank, n.nth, n.turn, n.key
     LIMIT (SELECT places + 16 FROM held)
 ), locked AS MATERIALIZED (
     SELECT r.ctid AS place, h.key, h.nth, h.rank, h.turn
@@ -342,7 +348,7 @@ WHERE q.name = %(queue)s
 
 -- name: gather
 -- After partitioning was switched on or off: what was enqueued before counts as one partition, or joins
--- the one line, so that nothing is left behind.
+-- the one line, so that nothing is left behind. An empty key would be that of the queue's own limiter.
 WITH stray AS (
     SELECT r.ctid, r.key FROM {schema}.queue q JOIN {schema}.ready r ON r.queue = q.name AND r.key IS NULL
     WHERE q.name = %(queue)s AND q.partitioning_enabled
@@ -352,14 +358,14 @@ WITH stray AS (
     WHERE q.name = %(queue)s AND NOT q.partitioning_enabled
     LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
 ), moved AS (
-    UPDATE {schema}.ready SET key = CASE WHEN key IS NULL THEN '' END
+    UPDATE {schema}.ready SET key = CASE WHEN key IS NULL THEN '(none)' END
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM stray UNION ALL SELECT ctid FROM keyed))
     RETURNING seq
 ), woken AS (
     -- also a key that has lost its line: its ticket goes if ever there are partitions again
     INSERT INTO {schema}.wake (rank, turn, queue, key)
     SELECT 0, {schema}.clock(), %(queue)s, k.key
-    FROM (SELECT DISTINCT '' AS key FROM stray UNION ALL SELECT DISTINCT key FROM keyed) AS k
+    FROM (SELECT DISTINCT '(none)' AS key FROM stray UNION ALL SELECT DISTINCT key FROM keyed) AS k
 )
 SELECT count(*) FROM moved
 
