@@ -27,7 +27,7 @@ CAP_SECONDS = 8.0
 KILL_AFTER = 300
 KILL_SECONDS = 60.0
 RECOVERY_SECONDS = 25.0
-QUICK_LEASE = {"TOWPATH_LEASE_SECONDS": "2"}
+QUICK_LEASE = {"TOWPATH_LEASE_SECONDS": "1"}
 SYSTEMS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "raw": ("gate row", 3000, {"mode": "concurrency", "limit": LIMIT}),
     "towpath": ("default", 3000, {"queue": {"concurrency": LIMIT}}),

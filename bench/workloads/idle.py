@@ -36,7 +36,7 @@ def plans(size: Size) -> Iterator[Plan]:
             variant="default",
             count=0,
             settings={"queues": QUEUES},
-            options={"seconds": size.of(30, 8)},
+            options={"seconds": size.of(30, 5)},
         )
 
 
