@@ -22,6 +22,9 @@ TEST_LINES = 650
 LONGER: dict[str, str] = {}
 """Sources above the soft budget, each with the reason why it is one file."""
 
+DUMP = Path("runtime/src/towpath/store/schema.sql")
+"""Written by pg_dump, for reading."""
+
 THIS_MACHINE = re.compile(rf"/root/|/home/[a-z]|/Users/[a-z]|{re.escape(str(ROOT))}/")
 INDEX_HOST = re.compile(r"index-url\s*=|https?://\S*/simple\b|pypi\.org|proxy\.golang|GOPROXY=")
 
@@ -72,7 +75,9 @@ def test_importing_towpath_loads_psycopg_alone() -> None:
 
 def test_sources_are_short() -> None:
     """A file is at most 400 lines; one that is longer is named here, with the reason."""
-    sources = [p for p in _tracked() if p.parts[0] in SOURCES and p.suffix in SUFFIXES]
+    sources = [
+        p for p in _tracked() if p.parts[0] in SOURCES and p.suffix in SUFFIXES and p != DUMP
+    ]
     assert sources
     sizes = {str(path): _lines(path) for path in sources}
     long = {name: lines for name, lines in sizes.items() if lines > SOFT_LINES}
