@@ -75,8 +75,11 @@ class BlockingSession:
 
 
 def _has_rows(cursor: psycopg.AsyncCursor[Any] | psycopg.Cursor[Any]) -> bool:
-    """Tell whether a statement returned columns; `description` would describe each of them first."""
-    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
+    """Tell whether a statement returned columns; `description` would describe each of them first.
+
+    There is no result yet only in a pipeline of the caller's own: fetching brings it.
+    """
+    return cursor.pgresult is None or cursor.pgresult.nfields > 0
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
