@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import math
 import threading
@@ -15,14 +14,13 @@ import pytest
 
 import towpath
 from tests.fixtures.apps import wait_until
-from towpath import App, EnqueueItem, SetEnqueueOptions, SetWorkflowID
+from towpath import App, SetEnqueueOptions, SetWorkflowID
 from towpath.errors import (
     EnqueueOptionError,
     QueueClosedError,
     QueueDeduplicatedError,
     QueueNotFoundError,
     QueueSettingsError,
-    UsageError,
     ValueTooLargeError,
     WorkflowIdConflictError,
 )
@@ -203,107 +201,6 @@ def test_a_delayed_workflow_waits_and_starts_when_it_is_due(app: App, launched: 
     after = queue.options(delay_seconds=0.4).enqueue(note)
     assert after.get_result(timeout=10)
     assert never.get_status().status == "CANCELLED"
-
-
-def test_enqueue_many_reports_what_was_a_duplicate(app: App, launched: Launch) -> None:
-    """Items of their own ids, priorities and deduplication ids, in one transaction."""
-    queue = app.queue("bulk", priority_enabled=True)
-
-    @app.workflow(name="double")
-    def double(number: int, *, plus: int = 0) -> int:
-        return number * 2 + plus
-
-    items: list[EnqueueItem | tuple[int, ...]] = [
-        (1,),
-        EnqueueItem((2,), {"plus": 1}, workflow_id="two"),
-        EnqueueItem((2,), {"plus": 1}, workflow_id="two"),
-        EnqueueItem((3,), options=SetEnqueueOptions(deduplication_id="d", priority=9)),
-        EnqueueItem((4,), options=SetEnqueueOptions(deduplication_id="d")),
-    ]
-    app.engine.may_migrate = True
-    report = queue.enqueue_many(double, items)
-    assert [created for _, created in report] == [True, True, False, True, False]
-    assert report[2][0].workflow_id == "two"
-    assert report[4][0].workflow_id == report[3][0].workflow_id
-    assert report[3][0].get_status().priority == 9
-    launched()
-    assert [handle.get_result(timeout=10) for handle, _ in report] == [2, 5, 5, 6, 6]
-    assert queue.enqueue_many(double, []) == []
-    with pytest.raises(QueueDeduplicatedError):
-        queue.options(deduplication_id="e", on_duplicate="raise").enqueue_many(double, [(5,), (6,)])
-    assert len(app.list_workflows()) == 3
-    with pytest.raises(UsageError, match="tuple of arguments"):
-        queue.enqueue_many(double, [7])  # type: ignore[arg-type, list-item]
-
-
-def test_enqueue_many_is_one_step_of_a_workflow(app: App, launched: Launch) -> None:
-    """Children of a bulk call are recorded together, and replayed."""
-    queue = app.queue("bulk")
-
-    @app.workflow(name="child")
-    def child(number: int) -> int:
-        return number
-
-    @app.workflow(name="parent")
-    async def parent() -> list[int]:
-        started = await queue.enqueue_many_async(child, [(n,) for n in range(3)])
-        assert all(created for _, created in started)
-        return [await handle.get_result() for handle, _ in started]
-
-    launched()
-    handle = app.start_workflow(parent)
-    assert handle.get_result(timeout=10) == [0, 1, 2]
-
-
-def test_an_enqueue_in_the_callers_transaction_commits_with_it(
-    app: App, launched: Launch, database_url: str
-) -> None:
-    """Rolled back: nothing is there. Committed: both are. A refusal leaves the transaction usable."""
-    queue = app.queue("orders")
-
-    @app.workflow(name="note")
-    def note() -> str:
-        return "noted"
-
-    launched()
-    with psycopg.connect(database_url) as connection:
-        connection.execute("CREATE TABLE mine (id text)")
-        connection.commit()
-        lost = queue.options(connection=connection, workflow_id="lost").enqueue(note)
-        connection.rollback()
-        assert app.list_workflows() == []
-        connection.execute("INSERT INTO mine VALUES ('a')")
-        held = queue.options(connection=connection, deduplication_id="d", delay_seconds=60)
-        held.enqueue(note)
-        with pytest.raises(QueueDeduplicatedError):
-            queue.options(connection=connection, deduplication_id="d").enqueue(note)
-        kept = queue.options(connection=connection).enqueue(note)
-        connection.commit()
-        assert connection.execute("SELECT count(*) FROM mine").fetchone() == (1,)
-    assert kept.get_result(timeout=10) == "noted"
-    assert lost.workflow_id == "lost"
-    with pytest.raises(UsageError, match=r"psycopg\.Connection"):
-        queue.options(connection="dbname=x").enqueue(note)
-
-
-def test_an_async_enqueue_in_the_callers_transaction(
-    app: App, launched: Launch, database_url: str
-) -> None:
-    """The same over an async connection."""
-    queue = app.queue("orders")
-
-    @app.workflow(name="note")
-    async def note() -> str:
-        return "noted"
-
-    async def enqueue() -> str:
-        async with await psycopg.AsyncConnection.connect(database_url) as connection:
-            handle = await queue.options(connection=connection).enqueue_async(note)
-            await connection.commit()
-            return await handle.get_result(timeout=10)
-
-    launched()
-    assert asyncio.run(enqueue()) == "noted"
 
 
 def test_the_client_and_sql_refuse_with_the_same_words(app: App, database_url: str) -> None:
