@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
 import towpath
-from towpath import Queue, WorkflowHandle, WorkflowHandleAsync
+from towpath import (
+    App,
+    EnqueueItem,
+    Queue,
+    SetEnqueueOptions,
+    WorkflowHandle,
+    WorkflowHandleAsync,
+)
 
 queue = Queue("email")
 
@@ -53,3 +60,31 @@ queue.enqueue(fulfil, 1, slow=True)  # type: ignore[call-arg, arg-type]  # pyrig
 queue.enqueue(afulfil, None)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 towpath.start_workflow(fulfil, b"")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 charge("no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+# many at once: items are loosely typed, handles are not
+many = queue.enqueue_many(fulfil, [(1,), EnqueueItem((2,), {"fast": True}, workflow_id="two")])
+assert_type(many, list[tuple[WorkflowHandle[str], bool]])
+assert_type(queue.enqueue_many(afulfil, ((n,) for n in range(3)))[0][0].get_result(), bytes)
+bound = queue.options(priority=5, on_duplicate="return", delay_seconds=1)
+assert_type(bound.enqueue_many(afulfil, [(1,)]), list[tuple[WorkflowHandle[bytes], bool]])
+queue.enqueue_many(fulfil, [1])  # type: ignore[arg-type, list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+queue.enqueue_many(fulfil, ["ab"])  # type: ignore[arg-type, list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+bound.enqueue(fulfil, "no")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def bulk() -> None:
+    """The async twins."""
+    started = await queue.enqueue_many_async(afulfil, [(1,)])
+    assert_type(started, list[tuple[WorkflowHandleAsync[bytes], bool]])
+    assert_type(await started[0][0].get_result(), bytes)
+
+
+# options are known by name and type
+SetEnqueueOptions(priority=5, deduplication_id="d", queue_partition_key="k", app_version="v1")
+SetEnqueueOptions(priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+SetEnqueueOptions(on_duplicate="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+queue.options(priorty=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+App().queue("q", concurrency=3, limiter={"limit": 5, "period": 10}, priority_enabled=True)
+App().queue("q", concurency=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Queue("q", partition_queue=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+assert_type(towpath.resume_workflow("id"), WorkflowHandle[Any])
