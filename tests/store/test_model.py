@@ -390,10 +390,10 @@ def test_random_walks_agree_with_the_model(new_database: Callable[[], str]) -> N
     """10,000 steps, the same ones every time; `make walk` takes new ones for MINUTES."""
     Walk.stand_on(new_database())
     minutes = float(os.environ.get("TOWPATH_WALK_MINUTES", "0"))
+    end = time.monotonic() + minutes * 60
     try:
         walk(STEPS // STEPS_A_WALK, derandomize=not minutes)
-        end = time.monotonic() + minutes * 60
         while time.monotonic() < end:
-            walk(200, derandomize=False)
+            walk(STEPS // STEPS_A_WALK, derandomize=False)
     finally:
         Walk.leave()

@@ -21,13 +21,14 @@ AS $$
 DECLARE
     made bigint;
     outside bigint;
+    window_begins timestamptz := clock() - period; -- once: no index can be searched by a volatile function
 BEGIN
     SELECT s.n INTO made FROM start s WHERE s.queue = of_queue AND s.key = of_key ORDER BY s.n DESC LIMIT 1;
     IF made IS NULL THEN
         RETURN at_most;
     END IF;
     SELECT s.n INTO outside FROM start s
-    WHERE s.queue = of_queue AND s.key = of_key AND s.at <= clock() - period
+    WHERE s.queue = of_queue AND s.key = of_key AND s.at <= window_begins
     ORDER BY s.at DESC, s.n DESC LIMIT 1;
     RETURN greatest(at_most - (made - coalesce(outside, 0)), 0);
 END

@@ -47,11 +47,12 @@ SELECT e.seq, e.status, e.attempt, {schema}.clock(), e.output FROM ended e WHERE
 RETURNING seq, attempt
 
 -- name: ripen
--- Delayed workflows that are due join the line at their seq.
+-- Delayed workflows that are due join the line at their seq. The clock is volatile: an index is searched by
+-- it only where it is read once, by a query of its own.
 WITH due AS (
     DELETE FROM {schema}.parked WHERE ctid = ANY (ARRAY(
         SELECT p.ctid FROM {schema}.parked p
-        WHERE p.queue = %(queue)s AND p.due <= {schema}.clock()
+        WHERE p.queue = %(queue)s AND p.due <= (SELECT {schema}.clock())
         ORDER BY p.due LIMIT 1000 FOR UPDATE SKIP LOCKED))
     RETURNING seq, rank, queue, key, deduplication_id
 ), lined_up AS (
@@ -180,7 +181,7 @@ DELETE FROM {schema}.start WHERE ctid = ANY (ARRAY(
     SELECT s.ctid FROM {schema}.queue q JOIN {schema}.start s ON s.queue = q.name AND s.key = ''
     WHERE q.name = %(queue)s AND s.n < (
         SELECT b.n FROM {schema}.start b
-        WHERE b.queue = q.name AND b.key = '' AND b.at <= {schema}.clock() - q.limiter_period
+        WHERE b.queue = q.name AND b.key = '' AND b.at <= (SELECT {schema}.clock()) - q.limiter_period
         ORDER BY b.at DESC, b.n DESC LIMIT 1)
     ORDER BY s.n LIMIT 10000))
 

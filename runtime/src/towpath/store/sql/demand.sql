@@ -3,7 +3,7 @@
 -- workflows that are due count as waiting.
 SELECT q.name,
     {schema}.waiting(q.name) + (SELECT count(*) FROM (
-        SELECT FROM {schema}.parked p WHERE p.queue = q.name AND p.due <= {schema}.clock() LIMIT 10001) AS due),
+        SELECT FROM {schema}.parked p WHERE p.queue = q.name AND p.due <= (SELECT {schema}.clock()) LIMIT 10001) AS due),
     (SELECT count(*) FROM {schema}.running p WHERE p.queue = q.name),
     (SELECT count(*) FROM {schema}.worker k
      WHERE q.name = ANY (k.queues) AND NOT k.draining AND k.lease_until > clock_timestamp()),
