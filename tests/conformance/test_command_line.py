@@ -202,6 +202,51 @@ def test_get_says_why_a_workflow_waits(shop: App, capsys: Said) -> None:
     assert "STATUS      ENQUEUED: the one live worker" in capsys.readouterr().out
 
 
+def test_a_waiting_workflow_is_changed_cancelled_resumed_and_deleted(
+    shop: App, capsys: Said
+) -> None:
+    """Each says what it did on stderr; what the status or the options forbid is 4 or 2."""
+    del shop
+    start = ["workflow", "start", "greet", "you", "--queue", "mail", "--delay", "3600", "--id", "w"]
+    assert run([*start, "--priority", "5", "--deduplication-id", "d"]) == 0
+    assert run(["workflow", "set-priority", "w", "7"]) == 0
+    assert "workflow 'w' has priority 7" in capsys.readouterr().err
+    assert run(["workflow", "get", "w", "-o", "json"]) == 0
+    info = value(capsys)
+    assert (info["status"], info["priority"], info["deduplication_id"]) == ("DELAYED", 7, "d")
+    steps = [
+        (["set-priority", "w", "0"], 2, "priority is 0; allowed is an int from 1 to 2147483647."),
+        (["resume", "w"], 0, "workflow 'w' is DELAYED"),
+        (["cancel", "w"], 0, "workflow 'w' is cancelled"),
+        (["cancel", "w"], 0, "workflow 'w' is cancelled"),
+        (["set-priority", "w", "9"], 4, "is CANCELLED: a change of priority is only for"),
+        (["resume", "w"], 0, "workflow 'w' is "),
+        (["result", "w"], 0, ""),
+        (["cancel", "w"], 4, "is SUCCESS: cancel is only for workflows that have not ended"),
+        (["resume", "w"], 4, "is SUCCESS: resume is only for CANCELLED and"),
+        (["delete", "w"], 0, "workflow 'w' is deleted"),
+        (["delete", "w"], 3, "workflow 'w' was not found"),
+        (["cancel", "w"], 3, "workflow 'w' was not found"),
+    ]
+    for command, code, words in steps:
+        assert run(["workflow", *command]) == code, command
+        assert words in capsys.readouterr().err
+
+
+def test_a_start_that_the_queue_refuses_is_2_or_4(shop: App, capsys: Said) -> None:
+    """Options that it does not take; a deduplication id that is held; a closed queue."""
+    del shop
+    start = ["workflow", "start", "greet", "you", "--queue", "mail", "--delay", "3600"]
+    assert run([*start, "--key", "k"]) == 2
+    assert "queue_partition_key is 'k'; allowed is none" in capsys.readouterr().err
+    assert run([*start, "--deduplication-id", "d"]) == 0
+    assert run([*start, "--deduplication-id", "d"]) == 4
+    assert "deduplication id 'd' on queue 'mail' is held by workflow" in capsys.readouterr().err
+    assert run(["queue", "close", "mail"]) == 0
+    assert run(start) == 4
+    assert "queue 'mail' is closed" in capsys.readouterr().err
+
+
 def test_a_result_that_does_not_come_is_124(shop: App, capsys: Said) -> None:
     """It says meanwhile why; with a timeout of 0 it only looks."""
     del shop
