@@ -7,7 +7,6 @@ its order, no window of a limiter has more starts than it allows, and no stale a
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ from towpath.domain.status import WorkflowStatus
 from towpath.store import claims, queues, steps, workers
 
 PICK = st.integers(0, 30)
-PICKS = st.lists(PICK, max_size=4)
+PICKS = st.lists(st.integers(0, 5) | PICK, max_size=4)
 QUEUE = st.sampled_from(QUEUES)
 NAME = st.sampled_from([*NAMES, NAMES[0], "strange"])
 LIMITER = st.none() | st.builds(
@@ -262,21 +261,18 @@ class Walk(Enqueuing):
         )
         self.expect_turn(asked, turn, self.run(claims.take_turn(self.session, SCHEMA, turn)))
 
-    @rule(queue=QUEUE, limits=st.tuples(st.integers(1, 4), st.integers(1, 4)), names=KNOWN)
+    @rule(queue=QUEUE, of=items(), limits=st.tuples(*[st.integers(1, 4)] * 2), names=KNOWN)
     def race(
-        self, queue: QueueName, limits: tuple[int, int], names: tuple[WorkflowName, ...]
-    ) -> None:
+        self, queue: QueueName, of: Enqueuing.Items, limits: tuple[int, int],
+        names: tuple[WorkflowName, ...],
+    ) -> None:  # fmt: skip
         """Two workers claim at once: behind a gate as if one after the other, else without a gap."""
-        self.advance(timedelta(milliseconds=1))
+        self.enqueue(queue, NAMES[0], of)
         pair = [self.alive(0), self.alive(1)]
         asked = [Claiming(w, queue, n, names, ("",)) for w, n in zip(pair, limits, strict=True)]
         turns = [claims.Turn(worker=a.worker, names=names, claims=[self.request(a)]) for a in asked]
-
-        async def both() -> list[claims.TurnResult]:
-            pairs = zip(self.sessions, turns, strict=True)
-            return await asyncio.gather(*(claims.take_turn(s, SCHEMA, t) for s, t in pairs))
-
-        taken = [result.claimed[queue] for result in self.run(both())]
+        results = self.run(self.at_once(queue, turns))
+        taken = [result.claimed[queue] for result in results]
         if turns[0].claims[0].way is claims.ClaimWay.FREE:
             self.expect_shared(asked, taken)
             return

@@ -39,7 +39,7 @@ def items() -> st.SearchStrategy[Asked]:
         secret=st.just(7),
         chosen_id=st.sampled_from([None, None, None, "i", "j"]).map(lambda i: i and WorkflowId(i)),
         priority=st.none() | st.integers(1, 3),
-        partition_key=st.sampled_from("abc"),
+        partition_key=st.sampled_from("aaabc"),
         deduplication_id=st.sampled_from([None, None, "x", "y"]),
         delay_seconds=st.sampled_from([None, None, None, 0.0, 0.2, 2.0]),
     )

@@ -52,6 +52,11 @@ SELECT ARRAY(SELECT (seq, towpath.status_of(seq))::text FROM towpath.workflow OR
           AND NOT EXISTS (SELECT FROM towpath.wake w WHERE w.queue = t.queue AND w.key = t.key))
 """
 
+WAITING = b"""
+SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted
+"""
+
 
 class Ground(RuleBasedStateMachine):
     """What a walk stands on. Walks share a database and its connections; each begins by clearing it."""
@@ -83,7 +88,7 @@ class Ground(RuleBasedStateMachine):
             return AsyncSession(await open_async(Endpoint.at(url)))
 
         cls.runner = asyncio.Runner()
-        cls.sessions = [cls.run(connect()), cls.run(connect())]
+        cls.sessions = [cls.run(connect()) for _ in range(3)]
         cls.run(cls.sessions[0].connection.execute(CLOCK))
 
     @classmethod
@@ -164,6 +169,20 @@ class Ground(RuleBasedStateMachine):
             passed={WorkflowName(name): place for name, place in asked.passed},
             ripen=ripen,
         )
+
+    async def at_once(
+        self, queue: QueueName, turns: Sequence[claims.Turn]
+    ) -> list[claims.TurnResult]:
+        """Take two turns at the same moment: both wait for the settings of their queue first."""
+        gun = self.sessions[2]
+        await gun.run((b"BEGIN", {}))
+        await gun.run((SCHEMA["hold_settings"], {"queue": queue}))
+        pairs = zip(self.sessions, turns, strict=False)
+        running = [asyncio.ensure_future(claims.take_turn(s, SCHEMA, t)) for s, t in pairs]
+        while (await gun.run((WAITING, {})))[0][0][0] < len(turns):
+            continue
+        await gun.run((b"COMMIT", {}))
+        return await asyncio.gather(*running)
 
     # -- what a claim came back with
 
