@@ -86,9 +86,9 @@ CREATE FUNCTION towpath.enqueue_items(new_queue text, new_name text, new_codec t
 DECLARE
     q queue%ROWTYPE;
     seqs bigint[];
-    losers bigint[] := ARRAY[]::bigint[];
-    holders bigint[] := ARRAY[]::bigint[];
+    held_by bigint[];
     held_before deduplication[];
+    unsure boolean;
     lined_count bigint;
     delayed_count bigint := 0;
     optional boolean := coalesce(priorities::text[], keys, deduplication_ids, delays::text[], dues::text[]) IS NOT NULL;
@@ -161,7 +161,7 @@ BEGIN
             SELECT n.item::integer, 'id conflict', w.seq, w.id, ARRAY[w.name, w.queue]
             FROM unnest(ids) WITH ORDINALITY AS n (id, item) JOIN workflow w ON w.id = n.id
             WHERE (w.name, w.queue) <> (new_name, q.name)
-            LIMIT 1;
+            ORDER BY n.item LIMIT 1;
         IF FOUND THEN
             DELETE FROM workflow w WHERE w.seq = ANY (seqs);
             RETURN;
@@ -180,28 +180,37 @@ BEGIN
             WHERE w.seq = ANY (seqs) AND w.deduplication_id IS NOT NULL
             ORDER BY w.deduplication_id, w.seq
             ON CONFLICT (queue, id) DO NOTHING;
-            SELECT coalesce(array_agg(w.seq ORDER BY w.seq), ARRAY[]::bigint[]),
-                coalesce(array_agg(coalesce(d.seq, b.seq) ORDER BY w.seq), ARRAY[]::bigint[])
-            INTO losers, holders
-            FROM workflow w
-            LEFT JOIN deduplication d ON d.queue = q.name AND d.id = w.deduplication_id
-            LEFT JOIN unnest(held_before) AS b ON b.id = w.deduplication_id
-            WHERE w.seq = ANY (seqs) AND w.deduplication_id IS NOT NULL AND w.seq IS DISTINCT FROM d.seq;
-            EXIT WHEN array_position(holders, NULL) IS NULL;
+            -- a look by key for each: a join would read every id that the queue holds, for each item
+            SELECT array_agg(CASE WHEN n.holder IS DISTINCT FROM n.seq THEN n.holder END ORDER BY n.item),
+                bool_or(n.seq IS NOT NULL AND n.holder IS NULL)
+            INTO held_by, unsure
+            FROM (
+                SELECT i.item, w.seq, CASE WHEN w.seq IS NOT NULL THEN coalesce(
+                    (SELECT d.seq FROM deduplication d WHERE d.queue = q.name AND d.id = w.deduplication_id),
+                    (SELECT b.seq FROM unnest(held_before) AS b WHERE b.id = w.deduplication_id)) END AS holder
+                FROM unnest(seqs) WITH ORDINALITY AS i (seq, item)
+                LEFT JOIN workflow w ON w.seq = i.seq AND w.deduplication_id IS NOT NULL
+                OFFSET 0
+            ) AS n;
+            EXIT WHEN NOT unsure;
         END LOOP;
-        -- an item with the id of one that is a duplicate is the same as that one
-        SELECT losers || array_agg(n.seq), holders || array_agg(l.held_by) INTO losers, holders
-        FROM unnest(losers, holders) AS l (seq, held_by)
-        JOIN workflow w ON w.seq = l.seq
-        JOIN unnest(seqs, ids) AS n (seq, id) ON n.id = w.id AND n.seq <> w.seq;
-        DELETE FROM workflow w WHERE w.seq = ANY (losers);
+        IF ids IS NOT NULL THEN
+            -- an item with the id of one that is a duplicate is the same as that one
+            SELECT array_agg(coalesce(n.held_by, n.of_same_id) ORDER BY n.item) INTO held_by
+            FROM (
+                SELECT i.item, i.held_by,
+                    CASE WHEN i.id IS NOT NULL THEN max(i.held_by) OVER (PARTITION BY i.id) END AS of_same_id
+                FROM unnest(ids, held_by) WITH ORDINALITY AS i (id, held_by, item)
+            ) AS n;
+        END IF;
+        DELETE FROM workflow w
+        WHERE w.seq = ANY (ARRAY(SELECT n.seq FROM unnest(seqs, held_by) AS n (seq, held_by) WHERE n.held_by IS NOT NULL));
         RETURN QUERY
-            SELECT n.item::integer, 'deduplicated', w.seq, id_of(w), ARRAY[n.deduplication_id]
-            FROM unnest(seqs, deduplication_ids, refuse_duplicates)
-                WITH ORDINALITY AS n (seq, deduplication_id, refuses, item)
-            JOIN unnest(losers, holders) AS l (seq, held_by) ON l.seq = n.seq
-            LEFT JOIN workflow w ON w.seq = l.held_by
-            WHERE n.refuses
+            SELECT n.item::integer, 'deduplicated', w.seq, id_of(w), ARRAY[coalesce(w.deduplication_id, n.deduplication_id)]
+            FROM unnest(seqs, deduplication_ids, refuse_duplicates, held_by)
+                WITH ORDINALITY AS n (seq, deduplication_id, refuses, held_by, item)
+            LEFT JOIN workflow w ON w.seq = n.held_by
+            WHERE n.refuses AND n.held_by IS NOT NULL
             ORDER BY n.item LIMIT 1;
         IF FOUND THEN
             DELETE FROM deduplication d WHERE d.queue = q.name AND d.seq = ANY (seqs);
@@ -237,13 +246,12 @@ BEGIN
     END IF;
     IF parent_seq IS NOT NULL THEN
         WITH child AS (
-            SELECT n.item, coalesce(id_of(mine), id_of(other)) AS id, coalesce(mine.seq, other.seq) AS seq,
-                mine.seq IS NOT NULL AS created
-            FROM unnest(seqs, ids) WITH ORDINALITY AS n (seq, id, item)
+            SELECT n.item, coalesce(id_of(mine), id_of(holder), same.id) AS id,
+                coalesce(mine.seq, holder.seq, same.seq) AS seq, mine.seq IS NOT NULL AS created
+            FROM unnest(seqs, ids, held_by) WITH ORDINALITY AS n (seq, id, held_by, item)
             LEFT JOIN workflow mine ON mine.seq = n.seq
-            LEFT JOIN unnest(losers, holders) AS l (seq, held_by) ON l.seq = n.seq
-            LEFT JOIN workflow other ON mine.seq IS NULL
-                AND (other.seq = l.held_by OR (l.seq IS NULL AND other.id = n.id))
+            LEFT JOIN workflow holder ON holder.seq = n.held_by
+            LEFT JOIN workflow same ON mine.seq IS NULL AND n.held_by IS NULL AND same.id = n.id
         )
         INSERT INTO step (seq, position, attempt, name, output, child, started_at, completed_at)
         SELECT parent_seq, parent_position, parent_attempt, new_name,
@@ -256,15 +264,14 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT n.item::integer,
-            CASE WHEN mine.seq IS NOT NULL THEN 'created' WHEN l.seq IS NOT NULL THEN 'deduplicated' ELSE 'exists' END,
+            CASE WHEN mine.seq IS NOT NULL THEN 'created' WHEN n.held_by IS NOT NULL THEN 'deduplicated' ELSE 'exists' END,
             coalesce(mine.seq, holder.seq, same.seq),
             CASE WHEN mine.seq IS NULL THEN coalesce(id_of(holder), same.id) END,
             NULL::text[]
-        FROM unnest(seqs, ids) WITH ORDINALITY AS n (seq, id, item)
+        FROM unnest(seqs, ids, held_by) WITH ORDINALITY AS n (seq, id, held_by, item)
         LEFT JOIN workflow mine ON mine.seq = n.seq
-        LEFT JOIN unnest(losers, holders) AS l (seq, held_by) ON l.seq = n.seq
-        LEFT JOIN workflow holder ON holder.seq = l.held_by
-        LEFT JOIN workflow same ON mine.seq IS NULL AND l.seq IS NULL AND same.id = n.id
+        LEFT JOIN workflow holder ON holder.seq = n.held_by
+        LEFT JOIN workflow same ON mine.seq IS NULL AND n.held_by IS NULL AND same.id = n.id
         ORDER BY n.item;
 END
 $$;
