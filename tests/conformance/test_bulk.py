@@ -209,3 +209,27 @@ def test_racing_enqueuers_of_one_id_create_one(app: App, task: Workflow[[int], i
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
         assert set(threads.map(one, range(32))) == {"the one"}
     assert len(app.list_workflows()) == 1
+
+
+def test_a_deduplication_id_costs_the_same_however_many_are_held(
+    app: App, task: Workflow[[int], int], database_url: str
+) -> None:
+    """Also while the planner knows nothing of the tables yet: each is looked up by its key."""
+    queue = app.queue("bulk")
+    held = [
+        EnqueueItem((n,), options=EnqueueOptions(deduplication_id=str(n))) for n in range(3_000)
+    ]
+    queue.enqueue(task, 0)
+    queue.enqueue_many(task, held)
+    before = _fetched(app, database_url)
+    for n in range(10):
+        queue.options(deduplication_id=f"new {n}").enqueue(task, n)
+    assert _fetched(app, database_url) - before < 100
+
+
+def _fetched(app: App, database_url: str) -> int:
+    """Return how many rows of held ids the App's connection has read by an index."""
+    app.engine.run(lambda session: session.run((b"SELECT pg_stat_force_next_flush()", {})))
+    read = "SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'deduplication'"
+    with psycopg.connect(database_url) as connection:
+        return int(connection.execute(read).fetchall()[0][0])
