@@ -28,11 +28,12 @@ WITH outcome AS (
     RETURNING r.seq, r.attempt, r.fenced, r.resumed_line, r.rank, r.started_at, r.queue, r.key,
         r.deduplication_id, o.status, o.output
 ), freed AS (
-    -- by arrays: a join would begin at the table, which may be long
-    DELETE FROM {schema}.deduplication d
-    WHERE d.queue = ANY (ARRAY(SELECT e.queue FROM ended e WHERE e.deduplication_id IS NOT NULL))
-      AND d.id = ANY (ARRAY(SELECT e.deduplication_id FROM ended e WHERE e.deduplication_id IS NOT NULL))
-      AND d.seq = ANY (ARRAY(SELECT e.seq FROM ended e WHERE e.deduplication_id IS NOT NULL AND NOT e.fenced))
+    -- each is found by its key, and rows are never updated: a plain join may begin at the whole table
+    DELETE FROM {schema}.deduplication WHERE ctid = ANY (ARRAY(
+        SELECT d.ctid FROM ended e CROSS JOIN LATERAL (
+            SELECT d.ctid FROM {schema}.deduplication d
+            WHERE d.queue = e.queue AND d.id = e.deduplication_id AND d.seq = e.seq LIMIT 1) AS d
+        WHERE e.deduplication_id IS NOT NULL AND NOT e.fenced))
 ), resumed AS (
     INSERT INTO {schema}.ready (seq, rank, line, attempt, queue, name, version, key)
     SELECT e.seq, {schema}.fresh_rank(e.rank), e.resumed_line, e.attempt, e.queue, w.name, w.version, e.key

@@ -23,7 +23,7 @@ WITH moment AS MATERIALIZED (
 ), state AS MATERIALIZED (
     SELECT q.name AS queue, c.key, c.turn, head.name, head.version, head.rank,
         coalesce(q.concurrency_per_partition, 1) > (
-            SELECT count(*) FROM {schema}.running r WHERE r.queue = q.name AND r.key = c.key) AS has_place,
+            SELECT count(*) FROM {schema}.running r WHERE r.queue = %(queue)s AND r.key = c.key) AS has_place,
         CASE WHEN q.partition_limiter_limit IS NOT NULL THEN {schema}.opens_at(
             q.name, c.key, q.partition_limiter_limit, q.partition_limiter_period) END AS opens_at,
         m.now
@@ -33,9 +33,11 @@ WITH moment AS MATERIALIZED (
         SELECT r.name, r.version, r.rank FROM {schema}.ready r
         WHERE r.queue = %(queue)s AND r.key = c.key ORDER BY r.rank, r.line LIMIT 1) AS head ON true
 ), shut AS (
-    DELETE FROM {schema}.ticket t
-    WHERE t.queue = %(queue)s AND t.key = ANY (ARRAY(
-        SELECT s.key FROM state s WHERE s.name IS NULL OR NOT s.has_place OR s.opens_at > s.now))
+    -- by place, each found by its key: a plan made on few tickets would look at all of them for each key
+    DELETE FROM {schema}.ticket WHERE ctid = ANY (ARRAY(
+        SELECT t.ctid FROM state s CROSS JOIN LATERAL (
+            SELECT t.ctid FROM {schema}.ticket t WHERE t.queue = %(queue)s AND t.key = s.key LIMIT 1) AS t
+        WHERE s.name IS NULL OR NOT s.has_place OR s.opens_at > s.now))
 ), opened AS (
     INSERT INTO {schema}.ticket AS t (rank, turn, queue, name, version, key)
     SELECT s.rank, s.turn, s.queue, s.name, s.version, s.key
@@ -92,7 +94,7 @@ WITH held AS (
     SELECT c.*, least(
         h.places,
         h.per_partition - (
-            SELECT count(*) FROM {schema}.running r WHERE r.queue = h.name AND r.key = c.key),
+            SELECT count(*) FROM {schema}.running r WHERE r.queue = %(queue)s AND r.key = c.key),
         CASE WHEN h.partition_limiter_limit IS NOT NULL THEN {schema}.tokens(
             h.name, c.key, h.partition_limiter_limit, h.partition_limiter_period) END) AS places
     FROM candidate c CROSS JOIN held h
@@ -148,8 +150,9 @@ WITH held AS (
 ), served AS (
     SELECT t.key, count(*) AS count, min(t.rank) AS rank FROM taken t GROUP BY t.key
 ), closed AS (
-    DELETE FROM {schema}.ticket t
-    WHERE t.queue = %(queue)s AND t.key = ANY (ARRAY(SELECT s.key FROM served s))
+    DELETE FROM {schema}.ticket WHERE ctid = ANY (ARRAY(
+        SELECT t.ctid FROM served s CROSS JOIN LATERAL (
+            SELECT t.ctid FROM {schema}.ticket t WHERE t.queue = %(queue)s AND t.key = s.key LIMIT 1) AS t))
 ), again AS (
     -- a key that may hold more places is looked at again; one place is looked at when it is free
     INSERT INTO {schema}.wake (rank, turn, queue, key)

@@ -96,10 +96,11 @@ WITH fallen AS MATERIALIZED (
     WHERE r.seq = f.seq AND NOT f.fenced AND f.recoveries > f.max_recoveries
     RETURNING r.seq, r.attempt, r.queue, r.key, r.deduplication_id, r.started_at
 ), freed AS (
-    DELETE FROM {schema}.deduplication d
-    WHERE d.queue = ANY (ARRAY(SELECT g.queue FROM given_up g WHERE g.deduplication_id IS NOT NULL))
-      AND d.id = ANY (ARRAY(SELECT g.deduplication_id FROM given_up g WHERE g.deduplication_id IS NOT NULL))
-      AND d.seq = ANY (ARRAY(SELECT g.seq FROM given_up g))
+    DELETE FROM {schema}.deduplication WHERE ctid = ANY (ARRAY(
+        SELECT d.ctid FROM given_up g CROSS JOIN LATERAL (
+            SELECT d.ctid FROM {schema}.deduplication d
+            WHERE d.queue = g.queue AND d.id = g.deduplication_id AND d.seq = g.seq LIMIT 1) AS d
+        WHERE g.deduplication_id IS NOT NULL))
 ), woken AS (
     INSERT INTO {schema}.wake (rank, turn, queue, key)
     SELECT -4611686018427387904, g.started_at, g.queue, g.key FROM given_up g WHERE g.key IS NOT NULL
