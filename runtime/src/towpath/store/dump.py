@@ -19,7 +19,8 @@ from towpath.store.migrate import migrate
 
 # check_function_bodies stays off: functions come before the tables that they read
 _NOISE = re.compile(
-    r"^(SET (?!check_function_bodies)|SELECT pg_catalog\.set_config|\\(un)?restrict).*$", re.MULTILINE
+    r"^(SET (?!check_function_bodies)|SELECT pg_catalog\.set_config|\\(un)?restrict).*$",
+    re.MULTILINE,
 )
 _HEAD = "-- What the migrations make, for reading. Written by `python -m towpath.store.dump`; do not edit.\n"
 
