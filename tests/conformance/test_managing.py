@@ -149,25 +149,29 @@ def test_a_start_that_failed_does_not_use_up_its_id(app: App, task: Workflow[[],
         assert queue.enqueue(task).workflow_id != "mine"
 
 
-def test_one_options_object_serves_several_threads_at_once(app: App) -> None:
-    """Each thread leaves its own block."""
-    urgent = SetEnqueueOptions(priority=9)
+def test_one_block_object_serves_several_threads_at_once(app: App, task: Workflow[[], int]) -> None:
+    """Each thread leaves its own block, to the one around it."""
+    urgent, named = SetEnqueueOptions(priority=9), SetWorkflowID("named")
+    queue = app.queue("tasks", priority_enabled=True)
     inside, left = threading.Event(), threading.Event()
 
     def other() -> None:
-        with urgent:
+        with urgent, named:
             inside.set()
             left.wait(10)
 
     thread = threading.Thread(target=other)
-    with urgent, urgent:
-        thread.start()
-        assert inside.wait(10)
-    left.set()
-    thread.join(10)
-    queue = app.queue("plain")
-    plain = app.workflow(name="plain")(lambda: None)
-    assert queue.enqueue(plain).get_status().priority is None
+    with urgent, SetWorkflowID("outer"):
+        with urgent, named:
+            thread.start()
+            assert inside.wait(10)
+        left.set()
+        thread.join(10)
+        handle = queue.enqueue(task)
+    assert (handle.workflow_id, handle.get_status().priority) == ("outer", 9)
+    plain = queue.enqueue(task)
+    assert plain.workflow_id.startswith("wf-")
+    assert plain.get_status().priority is None
 
 
 def test_a_refusal_in_a_workflow_is_replayed(

@@ -18,6 +18,7 @@ class ChosenId:
     """The id of a `SetWorkflowID` block, for the first start that succeeds in it."""
 
     workflow_id: WorkflowId
+    outer: ChosenId | None
     used: bool = False
 
 
@@ -40,7 +41,7 @@ class SetWorkflowID:
         self._chosen = check_chosen_id(workflow_id)
 
     def __enter__(self) -> Self:
-        self._token = _chosen.set(ChosenId(self._chosen))
+        _chosen.set(ChosenId(self._chosen, _chosen.get()))
         return self
 
     def __exit__(
@@ -49,7 +50,8 @@ class SetWorkflowID:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _chosen.reset(self._token)
+        inner = _chosen.get()
+        _chosen.set(inner and inner.outer)
 
 
 def free_chosen_id(workflow_name: str) -> ChosenId | None:
