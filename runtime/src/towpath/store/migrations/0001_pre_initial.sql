@@ -11,7 +11,8 @@ CREATE TABLE {schema}.schema_version (
 );
 COMMENT ON TABLE {schema}.schema_version IS
     'The schema''s version, and the oldest library version (by its own schema number) that it serves.';
-INSERT INTO {schema}.schema_version (version, serves_from) VALUES (1, 1);
+-- 0 until all of version 1 is there (0003): each migration is a transaction, and others look meanwhile.
+INSERT INTO {schema}.schema_version (version, serves_from) VALUES (0, 0);
 
 CREATE FUNCTION {schema}.clock() RETURNS timestamptz
 LANGUAGE sql VOLATILE PARALLEL SAFE

@@ -297,3 +297,5 @@ END
 $$;
 COMMENT ON FUNCTION {schema}.enqueue IS
     'Enqueue from any language: returns the workflow''s id.';
+
+UPDATE {schema}.schema_version SET version = 1, serves_from = 1;
