@@ -8,7 +8,7 @@ waits for the caller's commit.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -17,6 +17,7 @@ from towpath.api.starting import Prepared, accepted, declare, may_be_declared
 from towpath.domain.errors import UsageError
 from towpath.executor.engine import Engine
 from towpath.store.enqueue import Enqueued, enqueue
+from towpath.store.lending import Verb
 from towpath.store.session import AsyncSession, BlockingSession, Session, run_blocking
 
 _checked: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -30,35 +31,41 @@ def write_on_connection(engine: Engine, prepared: Prepared) -> list[Enqueued]:
         UsageError: it is not a blocking psycopg connection, or its database has no such schema.
         TowpathError: as `write_root`; the transaction can go on.
     """
-    connection, statements = prepared.connection, engine.statements
+    connection = prepared.connection
     if not isinstance(connection, psycopg.Connection):
         raise _wrong_connection(connection, "psycopg.Connection")
-    if engine not in _checked:
-        engine.run(_nothing)
-        _checked.add(engine)
+
+    async def over_own_connection(verb: Verb[None]) -> None:
+        engine.run(verb)
+
     session = BlockingSession(connection, prepare=None)
-    with _of_this_database(engine):
-        done = run_blocking(enqueue(session, statements, prepared.new))
-        if may_be_declared(done, prepared):
-            engine.run(lambda own: declare(own, engine, prepared))
-            done = run_blocking(enqueue(session, statements, prepared.new))
-    return accepted(done)
+    return run_blocking(_write(session, engine, prepared, over_own_connection))
 
 
 async def write_on_connection_async(engine: Engine, prepared: Prepared) -> list[Enqueued]:
     """As `write_on_connection`, over an async connection, on the caller's loop."""
-    connection, statements = prepared.connection, engine.statements
+    connection = prepared.connection
     if not isinstance(connection, psycopg.AsyncConnection):
         raise _wrong_connection(connection, "psycopg.AsyncConnection")
-    if engine not in _checked:
-        await engine.run_async(_nothing)
-        _checked.add(engine)
     session = AsyncSession(connection, prepare=None)
+    return await _write(session, engine, prepared, engine.run_async)
+
+
+async def _write(
+    session: Session,
+    engine: Engine,
+    prepared: Prepared,
+    over_own_connection: Callable[[Verb[None]], Awaitable[None]],
+) -> list[Enqueued]:
+    """Write over the caller's session; what must outlive its transaction goes the library's own way."""
+    if engine not in _checked:
+        await over_own_connection(_nothing)
+        _checked.add(engine)
     with _of_this_database(engine):
-        done = await enqueue(session, statements, prepared.new)
+        done = await enqueue(session, engine.statements, prepared.new)
         if may_be_declared(done, prepared):
-            await engine.run_async(lambda own: declare(own, engine, prepared))
-            done = await enqueue(session, statements, prepared.new)
+            await over_own_connection(lambda own: declare(own, engine, prepared))
+            done = await enqueue(session, engine.statements, prepared.new)
     return accepted(done)
 
 
