@@ -255,11 +255,11 @@ class Dispatcher:
         claims = self._share_slots() if self.claiming else []
         views = list(self._queues.values())
         outcomes = list(self._outcomes)
-        freed = {o.queue for o in outcomes} - {request.queue for request in claims}
+        claimed = {request.queue for request in claims}
+        freed = {o.queue for o in outcomes} - claimed
         dated = [r.queue for r in claims if self._queues[r.queue].dated]
         self._dated_claims += len(dated)
         trims = dated if dated and self._dated_claims % STARTS_BETWEEN_TRIMS == 0 else []
-        asked = {request.queue for request in claims}
         return Turn(
             worker=worker,
             names=self._names(),
@@ -269,7 +269,9 @@ class Dispatcher:
             claims=claims,
             gather=[v.name for v in views if v.stray and self.claiming],
             trim=trims,
-            outlook=[v.name for v in views if self._asks_outlook(v, asked)],
+            outlook=[
+                v.name for v in views if self.claiming and v.asks_outlook(claimed=v.name in claimed)
+            ],
             announce=[
                 q for q in freed
                 if (v := self._queues.get(q)) is not None and v.way is not ClaimWay.FREE
@@ -277,13 +279,6 @@ class Dispatcher:
             fall_asleep=[v.name for v in views if v.wants_sleep and self.claiming],
             wake_up=[v.name for v in views if v.wants_wake],
         )  # fmt: skip
-
-    def _asks_outlook(self, view: QueueView, asked: set[QueueName]) -> bool:
-        if not self.claiming:
-            return False
-        return (
-            view.wants_outlook or view.wants_sleep or (view.name in asked and view.asks_outlook())
-        )
 
     def _share_slots(self) -> list[ClaimRequest]:
         """Split the free slots evenly among the hot queues; the odd ones go round."""

@@ -92,10 +92,10 @@ class QueueView:
             ripen=self.ripen,
         )
 
-    def asks_outlook(self) -> bool:
-        """Tell whether the next turn asks when something becomes due."""
-        waits = self.hot and (self.dated or self.settings.partition_queue)
-        return waits or self.ripen or self.wants_outlook or self.wants_sleep
+    def asks_outlook(self, *, claimed: bool) -> bool:
+        """Tell whether the next turn, which claims from it or not, asks when something becomes due."""
+        may_come_short = self.dated or self.settings.partition_queue or self.ripen
+        return self.wants_outlook or self.wants_sleep or (claimed and may_come_short)
 
     def learn(
         self, request: ClaimRequest, rows: Sequence[Claimed], now: float, took: float
