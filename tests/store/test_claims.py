@@ -125,7 +125,7 @@ def test_a_claim_takes_the_oldest_first_across_names(database_url: str) -> None:
     """Order is by enqueue, whatever the names; names not known here cost nothing and wait."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         names = ["send", "other", "strange", "send", "other"]
         seqs = [(await put(session, n, name=name)).seq for n, name in enumerate(names)]
         who = await worker(session, names=("send", "other"))
@@ -205,7 +205,7 @@ def test_the_same_chosen_id_is_one_workflow_also_when_racing(database_url: str) 
     """Sixteen enqueuers of one id: one row, one creator, the same seq for all, also after its end."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
 
         async def one() -> enqueue.Enqueued:
             async with opened(database_url) as own:
@@ -227,7 +227,7 @@ def test_an_id_in_use_by_another_name_is_an_error(database_url: str) -> None:
     """The error names both; nothing is written."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         await put(session, chosen="order-1")
         error = await refused(session, new_mail(name="other", chosen="order-1"))
         assert isinstance(error, WorkflowIdConflictError)
@@ -241,7 +241,7 @@ def test_a_queue_without_a_row_is_refused_with_the_nearest_names(database_url: s
     """A typo is told; nothing is written."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         error = await refused(session, new_mail(queue=QueueName("mial")))
         assert isinstance(error, QueueNotFoundError)
         assert error.nearest == ["mail"]
@@ -255,7 +255,7 @@ def test_a_dead_workers_workflows_return_to_their_place_and_its_writes_are_stale
     """Recovery moves the row back with its attempt; the old attempt's step and outcome change nothing."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         seqs = [(await put(session, n)).seq for n in range(3)]
         dead = await worker(session, lease=timedelta(0))
         alive = await worker(session)
@@ -292,7 +292,7 @@ def test_a_workflow_that_kills_its_workers_is_given_up(
     """With N = 1 it runs twice, unless each attempt records a step: progress begins the count anew."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         await put(session, chosen="poison")
         for attempt in (1, 2, 3):
             who = await worker(session, max_recoveries=1)
@@ -325,7 +325,7 @@ def test_handing_back_keeps_the_place_in_line_and_counts_no_recovery(database_ur
     """A hand-back is not a recovery; the head of the line stays the head."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         for n in range(3):
             await put(session, n)
         who = await worker(session)
@@ -345,7 +345,7 @@ def test_what_a_lost_answer_claimed_is_given_back(database_url: str) -> None:
     """After a broken connection, rows that the worker does not know return to the line."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         for n in range(4):
             await put(session, n)
         who = await worker(session)
@@ -404,7 +404,7 @@ def test_a_place_of_another_attempt_is_unknown(database_url: str) -> None:
     """A worker that still runs a stale attempt does not take its successor's lost claim for it."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         await put(session)
         who = await worker(session)
         (stale,) = await claim(session, who, 1)
@@ -424,7 +424,7 @@ def test_two_attempts_that_end_in_one_turn_are_told_apart(database_url: str) -> 
     """The stale one is reported as stale, though its workflow has ended in the same breath."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         await put(session)
         who = await worker(session)
         (first,) = await claim(session, who, 1)
@@ -441,7 +441,7 @@ def test_only_a_queue_that_has_a_sleeper_is_notified(database_url: str) -> None:
     """An enqueue calls NOTIFY where somebody sleeps, with the queue's name, and nowhere else."""
 
     async def body(session: AsyncSession) -> None:
-        await enqueue.ensure_queue(session, SCHEMA, MAIL)
+        await queues.declare(session, SCHEMA, MAIL, None)
         who = await worker(session)
         async with await open_async(Endpoint.at(database_url)) as listener:
             await listener.execute(

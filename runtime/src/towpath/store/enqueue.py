@@ -223,9 +223,3 @@ def _error(
                 workflow_id=workflow_id, queue_name=new.queue, deduplication_id=detail[0]
             )
     raise ValueError(f"enqueue_items answered {outcome!r}")
-
-
-async def ensure_queue(session: Session, statements: Statements, queue: QueueName) -> None:
-    """Make a queue's row where it is missing; change nothing where it is there."""
-    named = {"queue": queue}
-    await session.run((statements["ensure_queue"], named), (statements["ensure_gate"], named))
