@@ -363,8 +363,8 @@ BEGIN
         FROM back b JOIN workflow w ON w.seq = b.seq
         WHERE NOT b.fenced OR b.resumed_line IS NOT NULL
     ), woken AS (
-        INSERT INTO wake (rank, turn, queue, key)
-        SELECT -4611686018427387904, b.started_at, b.queue, b.key FROM back b WHERE b.key IS NOT NULL
+        INSERT INTO wake (turn, queue, key)
+        SELECT b.started_at, b.queue, b.key FROM back b WHERE b.key IS NOT NULL
     )
     SELECT count(*) FILTER (WHERE NOT b.fenced), array_agg(DISTINCT b.queue)
     INTO returned, called FROM back b;
@@ -600,8 +600,8 @@ BEGIN
         WHERE r.seq = target RETURNING r.queue, r.key INTO of_queue, of_key;
         IF FOUND THEN
             IF of_key IS NOT NULL THEN
-                INSERT INTO wake (rank, turn, queue, key)
-                VALUES (-4611686018427387904, clock(), of_queue, of_key);
+                INSERT INTO wake (turn, queue, key)
+                VALUES (clock(), of_queue, of_key);
             END IF;
             RETURN NULL;
         END IF;
@@ -728,7 +728,7 @@ BEGIN
         DELETE FROM deduplication d WHERE d.queue = of_queue AND d.id = held_id AND d.seq = target;
     END IF;
     IF of_key IS NOT NULL THEN
-        INSERT INTO wake (rank, turn, queue, key) VALUES (-4611686018427387904, clock(), of_queue, of_key);
+        INSERT INTO wake (turn, queue, key) VALUES (clock(), of_queue, of_key);
         PERFORM pg_notify('towpath.towpath', of_queue);
     END IF;
     IF status = 'PENDING' THEN
@@ -890,7 +890,7 @@ COMMENT ON TABLE towpath.ticket IS 'A partition key that may start a workflow: w
 
 CREATE TABLE towpath.wake (
     n bigint NOT NULL,
-    rank bigint NOT NULL,
+    rank bigint DEFAULT '-4611686018427387904'::bigint NOT NULL,
     turn timestamp with time zone NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
     key text NOT NULL COLLATE pg_catalog."C"
@@ -898,6 +898,8 @@ CREATE TABLE towpath.wake (
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0');
 
 COMMENT ON TABLE towpath.wake IS 'Something changed in a partition: the next claim of the queue looks at it anew, the most urgent first.';
+
+COMMENT ON COLUMN towpath.wake.rank IS 'Of what came into the line; by default before all of those, for what is bounded by the places.';
 
 ALTER TABLE towpath.wake ALTER COLUMN n ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME towpath.wake_n_seq

@@ -189,7 +189,7 @@ CREATE INDEX ticket_turn ON {schema}.ticket (queue, name, version, rank, turn, k
 
 CREATE TABLE {schema}.wake (
     n bigint GENERATED ALWAYS AS IDENTITY,
-    rank bigint NOT NULL,
+    rank bigint NOT NULL DEFAULT -4611686018427387904,
     turn timestamptz NOT NULL,
     queue text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
@@ -197,6 +197,8 @@ CREATE TABLE {schema}.wake (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE {schema}.wake IS
     'Something changed in a partition: the next claim of the queue looks at it anew, the most urgent first.';
+COMMENT ON COLUMN {schema}.wake.rank IS
+    'Of what came into the line; by default before all of those, for what is bounded by the places.';
 
 CREATE TABLE {schema}.alarm (
     queue text COLLATE "C" NOT NULL,

@@ -105,8 +105,8 @@ BEGIN
         FROM back b JOIN workflow w ON w.seq = b.seq
         WHERE NOT b.fenced OR b.resumed_line IS NOT NULL
     ), woken AS (
-        INSERT INTO wake (rank, turn, queue, key)
-        SELECT -4611686018427387904, b.started_at, b.queue, b.key FROM back b WHERE b.key IS NOT NULL
+        INSERT INTO wake (turn, queue, key)
+        SELECT b.started_at, b.queue, b.key FROM back b WHERE b.key IS NOT NULL
     )
     SELECT count(*) FILTER (WHERE NOT b.fenced), array_agg(DISTINCT b.queue)
     INTO returned, called FROM back b;
@@ -233,7 +233,7 @@ BEGIN
         DELETE FROM deduplication d WHERE d.queue = of_queue AND d.id = held_id AND d.seq = target;
     END IF;
     IF of_key IS NOT NULL THEN
-        INSERT INTO wake (rank, turn, queue, key) VALUES (-4611686018427387904, clock(), of_queue, of_key);
+        INSERT INTO wake (turn, queue, key) VALUES (clock(), of_queue, of_key);
         PERFORM pg_notify({channel}, of_queue);
     END IF;
     IF status = 'PENDING' THEN
@@ -325,8 +325,8 @@ BEGIN
         WHERE r.seq = target RETURNING r.queue, r.key INTO of_queue, of_key;
         IF FOUND THEN
             IF of_key IS NOT NULL THEN
-                INSERT INTO wake (rank, turn, queue, key)
-                VALUES (-4611686018427387904, clock(), of_queue, of_key);
+                INSERT INTO wake (turn, queue, key)
+                VALUES (clock(), of_queue, of_key);
             END IF;
             RETURN NULL;
         END IF;

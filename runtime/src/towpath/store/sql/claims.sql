@@ -40,8 +40,8 @@ WITH outcome AS (
     FROM ended e JOIN {schema}.workflow w ON w.seq = e.seq
     WHERE e.resumed_line IS NOT NULL
 ), woken AS (
-    INSERT INTO {schema}.wake (rank, turn, queue, key)
-    SELECT -4611686018427387904, e.started_at, e.queue, e.key FROM ended e WHERE e.key IS NOT NULL
+    INSERT INTO {schema}.wake (turn, queue, key)
+    SELECT e.started_at, e.queue, e.key FROM ended e WHERE e.key IS NOT NULL
 )
 INSERT INTO {schema}.result (seq, status, attempt, completed_at, output)
 SELECT e.seq, e.status, e.attempt, {schema}.clock(), e.output FROM ended e WHERE NOT e.fenced
@@ -72,7 +72,7 @@ SELECT g.queue FROM {schema}.gate g WHERE g.queue = %(queue)s FOR UPDATE
 -- name: claim
 -- Takes the head of a queue's line, inside its limits. Where the queue has a limit that workers share,
 -- lock_gate went before it in the same transaction: this statement's snapshot sees every place taken.
--- A name is looked through from the place that the worker passed last (docs/decisions/0009). Rows are
+-- A name is looked through from the place that the worker passed last (docs/decisions/0011). Rows are
 -- locked only as many as are taken: how many of each name is counted first.
 WITH held AS (
     SELECT q.limiter_limit IS NOT NULL AS limited, q.name, CASE

@@ -102,8 +102,8 @@ WITH fallen AS MATERIALIZED (
             WHERE d.queue = g.queue AND d.id = g.deduplication_id AND d.seq = g.seq LIMIT 1) AS d
         WHERE g.deduplication_id IS NOT NULL))
 ), woken AS (
-    INSERT INTO {schema}.wake (rank, turn, queue, key)
-    SELECT -4611686018427387904, g.started_at, g.queue, g.key FROM given_up g WHERE g.key IS NOT NULL
+    INSERT INTO {schema}.wake (turn, queue, key)
+    SELECT g.started_at, g.queue, g.key FROM given_up g WHERE g.key IS NOT NULL
 ), ended AS (
     INSERT INTO {schema}.result (seq, status, attempt, completed_at)
     SELECT g.seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', g.attempt, {schema}.clock() FROM given_up g
