@@ -25,7 +25,7 @@ from towpath.domain.errors import (
 )
 from towpath.store.statements import compose
 
-LIBRARY_SCHEMA_VERSION = 1
+LIBRARY_SCHEMA_VERSION = 2
 """The schema version that this library is written for."""
 
 _FILE = re.compile(r"(\d{4})_(pre|post)_(\w+)\.sql")

@@ -1,0 +1,1 @@
+-- Version 2: retry, fork, cancelling with children, retention.
