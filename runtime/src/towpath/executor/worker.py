@@ -27,6 +27,7 @@ from towpath.executor.declarations import declare_queues
 from towpath.executor.dispatcher import Dispatcher, Reports
 from towpath.executor.engine import BackOff, Engine
 from towpath.executor.heartbeat import Heartbeat
+from towpath.executor.maintenance.services import services_of
 from towpath.executor.registration import Registration
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
@@ -208,7 +209,8 @@ class Worker:
         beating = asyncio.create_task(heartbeat.run())
         turning = asyncio.create_task(self._dispatcher.run(session))
         draining = asyncio.create_task(self._drained())
-        tasks = (beating, turning, draining)
+        serving = [asyncio.create_task(s.run()) for s in services_of(self._engine)]
+        tasks = (beating, turning, draining, *serving)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

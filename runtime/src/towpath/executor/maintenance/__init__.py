@@ -1,0 +1,1 @@
+"""What a worker does beside its turns, for the whole schema: one service a file."""
