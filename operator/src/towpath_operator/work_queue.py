@@ -25,6 +25,8 @@ IN_FLIGHT: Final = 32
 BACK_OFF_SECONDS: Final = (0.5, 60.0)
 JITTER: Final = 0.2
 
+_random: Final = random.SystemRandom()  # of our own: the process may have seeded the global one
+
 
 @dataclass(frozen=True, slots=True)
 class Again:
@@ -54,7 +56,7 @@ class WorkQueue(Generic[Key]):
         resync: float = RESYNC_SECONDS,
         in_flight: int = IN_FLIGHT,
         back_off: tuple[float, float] = BACK_OFF_SECONDS,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = _random.random,
     ) -> None:
         self._handle = handle
         self._resync = resync

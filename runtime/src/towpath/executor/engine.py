@@ -36,6 +36,8 @@ T = TypeVar("T")
 FIRST_BACK_OFF_SECONDS = 0.05
 LONGEST_BACK_OFF_SECONDS = 2.0
 
+_random = random.SystemRandom()  # of our own: an application may have seeded the global one
+
 logger = logging.getLogger("towpath.engine")
 
 
@@ -179,7 +181,7 @@ class BackOff:
 
     async def pause(self) -> None:
         """Wait before the next try."""
-        await asyncio.sleep(self._seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        await asyncio.sleep(self._seconds * _random.uniform(0.5, 1.0))
         self._seconds = min(self._seconds * 2, LONGEST_BACK_OFF_SECONDS)
 
     def over(self) -> None:

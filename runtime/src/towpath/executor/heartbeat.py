@@ -20,6 +20,8 @@ SHORTEST_POLL_SECONDS = 0.05
 LONGEST_RENEWAL = timedelta(seconds=3)
 JITTER = 0.1
 
+_random = random.SystemRandom()  # of our own: an application may have seeded the global one
+
 logger = logging.getLogger("towpath.worker")
 
 
@@ -53,7 +55,7 @@ class Heartbeat:
     def _interval(self) -> float:
         renewal = min(LONGEST_RENEWAL, self._lease / 4).total_seconds()
         least = max(self._worker.shortest_poll, SHORTEST_POLL_SECONDS)
-        jittered = least * random.uniform(1, 1 + JITTER)  # noqa: S311 - jitter
+        jittered = least * _random.uniform(1, 1 + JITTER)
         return min(jittered, renewal)
 
     async def _beat(self) -> None:

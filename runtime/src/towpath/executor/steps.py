@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 LEASE_LOOK = timedelta(seconds=0.05)
 
+_random = random.SystemRandom()  # of our own: an application may have seeded the global one
+
 
 @dataclass(frozen=True, slots=True)
 class StepDefinition:
@@ -191,7 +193,7 @@ async def _try(
             tries.append(f"{type(error).__name__}: {error}")
             if not definition.policy.allows(len(tries), error):
                 return None, encode_failure(_final(definition, tries, error))
-        length = definition.policy.backoff.pause(len(tries), random.random())  # noqa: S311 - jitter
+        length = definition.policy.backoff.pause(len(tries), _random.random())
         await pace.pause(execution, length)
         execution.check()
 
