@@ -65,6 +65,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self._row = Registration(engine, settings, library=library)
+        self.services = services_of(engine, lambda: self._row.worker_id)
+        """What it does beside its turns, for the whole schema."""
         self._failure: Exception | None = None
         self._dispatcher: Dispatcher
         self._runner: WorkflowRunner
@@ -209,7 +211,7 @@ class Worker:
         beating = asyncio.create_task(heartbeat.run())
         turning = asyncio.create_task(self._dispatcher.run(session))
         draining = asyncio.create_task(self._drained())
-        serving = [asyncio.create_task(s.run()) for s in services_of(self._engine)]
+        serving = [asyncio.create_task(s.run()) for s in self.services]
         tasks = (beating, turning, draining, *serving)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

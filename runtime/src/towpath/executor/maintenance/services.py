@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from towpath.domain.ids import WorkerId
 from towpath.executor.engine import Engine
 
 
 class Service(Protocol):
-    """Runs on the library's loop as long as the worker is connected; made anew after an outage."""
+    """Runs on the library's loop as long as the worker is connected, and again after an outage."""
 
     async def run(self) -> None:
         """Serve until cancelled. What several workers do at once must do no harm."""
         ...
 
 
-def services_of(engine: Engine) -> Sequence[Service]:
-    """Return the services of a worker."""
-    del engine
+def services_of(engine: Engine, worker_id: Callable[[], WorkerId | None]) -> Sequence[Service]:
+    """Return the services of a worker; its id changes when its lease was lost."""
+    del engine, worker_id
     return []
