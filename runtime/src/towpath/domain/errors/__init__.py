@@ -7,6 +7,7 @@
         QueueSettingsError              a queue's settings are out of bounds or contradict each other
         EnqueueOptionError              an option of an enqueue that the queue does not take
         InvalidWorkflowIdError          a chosen id that cannot be one
+        ScheduleDeclarationError        a schedule that cannot be: its cron expression, zone or workflow
       UsageError                        the call is not allowed in this place
         SyncCallInAsyncError            a blocking verb in an async workflow or step
         StartInsideStepError            a workflow started inside a step
@@ -16,6 +17,8 @@
       ValueTooLargeError                a value beyond the bound of what is recorded
       QueueNotFoundError                no queue of that name
       QueueClosedError                  the queue takes no new workflows
+      ScheduleNotFoundError             no schedule of that name
+      ScheduleDeclaredError             the schedule is declared by a worker, so that it cannot be deleted
       WorkflowNotFoundError             no workflow of that id
       WorkflowIdConflictError           the id is in use by another workflow name or queue
       QueueDeduplicatedError            the deduplication id is held by another workflow
@@ -63,6 +66,11 @@ from towpath.domain.errors.database import (
     SchemaOlderError,
     SchemaTooNewError,
 )
+from towpath.domain.errors.schedules import (
+    ScheduleDeclarationError,
+    ScheduleDeclaredError,
+    ScheduleNotFoundError,
+)
 from towpath.domain.errors.workflows import (
     MaxRecoveryAttemptsExceededError,
     NonDeterminismError,
@@ -99,6 +107,9 @@ __all__ = [
     "QueueNotFoundError",
     "QueueSettingsError",
     "ResultTimeoutError",
+    "ScheduleDeclarationError",
+    "ScheduleDeclaredError",
+    "ScheduleNotFoundError",
     "SchemaError",
     "SchemaMissingError",
     "SchemaOlderError",
