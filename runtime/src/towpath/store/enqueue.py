@@ -124,6 +124,11 @@ async def enqueue(
     if not new.items:
         return []
     (rows,) = await session.run((statements["enqueue_items"], _parameters(new, parent)))
+    return answer_of(new, rows)
+
+
+def answer_of(new: NewWorkflows, rows: list[Row]) -> list[Enqueued] | Refused:
+    """Read what a function of the schema answered: a row an item, or the one that says why not."""
     if rows[0][1] in ("created", "exists", "deduplicated") and len(rows) == len(new.items):
         refusal = _duplicate(new, rows[0])
         return refusal or [_enqueued(item, row) for item, row in zip(new.items, rows, strict=True)]
@@ -192,15 +197,16 @@ def _refused(new: NewWorkflows, row: Row) -> Refused:
     number, outcome, _, workflow_id, detail = row
     if outcome == "stale":
         return Refused(stale=True)
-    error = _error(new, new.items[number - 1], outcome, workflow_id, detail)
+    error = error_of(new, new.items[number - 1], outcome, workflow_id, detail)
     if new.many and outcome not in ("unknown queue", "closed"):
         error.add_note(f"in item {number - 1} of enqueue_many, counted from 0")
     return Refused(error)
 
 
-def _error(
+def error_of(
     new: NewWorkflows, item: NewItem, outcome: str, workflow_id: str, detail: list[str]
 ) -> TowpathError:
+    """Return the error of an item that was refused."""
     match outcome:
         case "unknown queue":
             return QueueNotFoundError(queue_name=new.queue, nearest=detail)
