@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.types.array import ListBinaryDumper
@@ -14,6 +14,8 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from towpath.domain.errors import DatabaseUnreachableError
 from towpath.store.migrate import schema_state
 
+B = TypeVar("B", bound=psycopg.Connection[Any])
+A = TypeVar("A", bound=psycopg.AsyncConnection[Any])
 AnyConnection = psycopg.AsyncConnection[Any] | psycopg.Connection[Any]
 
 # Plans made while the tables were empty stay with a session and cost 200 times as much once they are
@@ -83,14 +85,29 @@ def _explaining() -> Iterator[None]:
         raise DatabaseUnreachableError(reason=reason_of(error)) from None
 
 
-async def open_async(endpoint: Endpoint) -> psycopg.AsyncConnection[Any]:
-    """Open one connection for the library's loop.
+async def connect_async(endpoint: Endpoint, kind: type[A]) -> A:
+    """Open one connection as the server makes it, for statements that are not the library's.
 
     Raises:
         DatabaseUnreachableError: the server could not be reached, or refused the login.
     """
     with _explaining():
-        connection = await psycopg.AsyncConnection.connect(endpoint.source(), **endpoint.options())
+        return await kind.connect(endpoint.source(), **endpoint.options())
+
+
+def connect_blocking(endpoint: Endpoint, kind: type[B]) -> B:
+    """As `connect_async`, for a caller's thread."""
+    with _explaining():
+        return kind.connect(endpoint.source(), **endpoint.options())
+
+
+async def open_async(endpoint: Endpoint) -> psycopg.AsyncConnection[Any]:
+    """Open one connection for the library's loop, adapted and tuned.
+
+    Raises:
+        DatabaseUnreachableError: the server could not be reached, or refused the login.
+    """
+    connection = await connect_async(endpoint, psycopg.AsyncConnection)
     try:
         _adapt(connection)
         if not endpoint.pooled:
@@ -109,8 +126,7 @@ async def check_schema(endpoint: Endpoint, schema: str) -> None:
 
 def open_blocking(endpoint: Endpoint) -> psycopg.Connection[Any]:
     """As `open_async`, for a caller's thread."""
-    with _explaining():
-        connection = psycopg.connect(endpoint.source(), **endpoint.options())
+    connection = connect_blocking(endpoint, psycopg.Connection)
     try:
         _adapt(connection)
         if not endpoint.pooled:

@@ -12,7 +12,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from psycopg.pq import TransactionStatus
@@ -67,11 +67,26 @@ class Idle(Generic[S]):
         return kept
 
 
+async def _connect_async(endpoint: Endpoint) -> AsyncSession:
+    return AsyncSession(await open_async(endpoint), prepare=endpoint.prepare)
+
+
+def _connect_blocking(endpoint: Endpoint) -> BlockingSession:
+    return BlockingSession(open_blocking(endpoint), prepare=endpoint.prepare)
+
+
 class AsyncConnections:
     """Runs verbs on the library's loop: no connection at rest, and alive again after an outage."""
 
-    def __init__(self, endpoint: Endpoint, *, size: int) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        size: int,
+        connect: Callable[[Endpoint], Awaitable[AsyncSession]] = _connect_async,
+    ) -> None:
         self._endpoint = endpoint
+        self._connect = connect
         self._room = asyncio.Semaphore(size)
         self._idle: Idle[AsyncSession] = Idle()
 
@@ -82,9 +97,7 @@ class AsyncConnections:
             DatabaseUnreachableError: the server could not be reached, or refused the login.
         """
         async with self._room:
-            session = self._idle.take() or AsyncSession(
-                await open_async(self._endpoint), prepare=self._endpoint.prepare
-            )
+            session = self._idle.take() or await self._connect(self._endpoint)
             try:
                 return await verb(session)
             finally:
@@ -97,21 +110,31 @@ class AsyncConnections:
         for session in self._idle.drain():
             await session.connection.close()
 
+    def drop(self) -> None:
+        """As `close`, from any thread and without the loop, once no verb runs."""
+        for session in self._idle.drain():
+            session.connection.pgconn.finish()
+
 
 class BlockingConnections:
     """The same for callers' threads."""
 
-    def __init__(self, endpoint: Endpoint, *, size: int) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        size: int,
+        connect: Callable[[Endpoint], BlockingSession] = _connect_blocking,
+    ) -> None:
         self._endpoint = endpoint
+        self._connect = connect
         self._room = threading.Semaphore(size)
         self._idle: Idle[BlockingSession] = Idle()
 
     def run(self, verb: Verb[T]) -> T:
         """As `AsyncConnections.run`."""
         with self._room:
-            session = self._idle.take() or BlockingSession(
-                open_blocking(self._endpoint), prepare=self._endpoint.prepare
-            )
+            session = self._idle.take() or self._connect(self._endpoint)
             try:
                 return run_blocking(verb(session))
             finally:

@@ -8,9 +8,13 @@
         EnqueueOptionError              an option of an enqueue that the queue does not take
         InvalidWorkflowIdError          a chosen id that cannot be one
         ScheduleDeclarationError        a schedule that cannot be: its cron expression, zone or workflow
+        TransactionDatabaseError        a transaction's database_url leads to another database
       UsageError                        the call is not allowed in this place
         SyncCallInAsyncError            a blocking verb in an async workflow or step
         StartInsideStepError            a workflow started inside a step
+        StepInsideTransactionError      a step or another verb inside a transaction's function
+        TransactionEndedError           a transaction's function committed or rolled back itself
+        TransactionAbortedError         a transaction's function went on after a failed statement
         AlreadyLaunchedError            a second launch
         ImportingApplicationError       an enqueue while the worker imports the application
       ValueNotEncodableError            a value that the codec would not give back as it was
@@ -71,6 +75,12 @@ from towpath.domain.errors.schedules import (
     ScheduleDeclaredError,
     ScheduleNotFoundError,
 )
+from towpath.domain.errors.transactions import (
+    StepInsideTransactionError,
+    TransactionAbortedError,
+    TransactionDatabaseError,
+    TransactionEndedError,
+)
 from towpath.domain.errors.workflows import (
     MaxRecoveryAttemptsExceededError,
     NonDeterminismError,
@@ -116,10 +126,14 @@ __all__ = [
     "SchemaTooNewError",
     "StartInsideStepError",
     "StepFailedError",
+    "StepInsideTransactionError",
     "StepRetriesExhaustedError",
     "StepTimeoutError",
     "SyncCallInAsyncError",
     "TowpathError",
+    "TransactionAbortedError",
+    "TransactionDatabaseError",
+    "TransactionEndedError",
     "UsageError",
     "ValueNotEncodableError",
     "ValueTooLargeError",
