@@ -6,6 +6,7 @@
         DuplicateNameError              two functions of one name
         QueueSettingsError              a queue's settings are out of bounds or contradict each other
         EnqueueOptionError              an option of an enqueue that the queue does not take
+        WorkflowFilterError             a filter of workflows that cannot be one
         InvalidWorkflowIdError          a chosen id that cannot be one
         ScheduleDeclarationError        a schedule that cannot be: its cron expression, zone or workflow
         TransactionDatabaseError        a transaction's database_url leads to another database
@@ -27,6 +28,7 @@
       WorkflowIdConflictError           the id is in use by another workflow name or queue
       QueueDeduplicatedError            the deduplication id is held by another workflow
       WorkflowStatusError               the workflow's status does not allow the change
+      StepNotFoundError                 the workflow has no such step to fork from
       WorkflowCancelledError            the workflow was cancelled
       MaxRecoveryAttemptsExceededError  the workflow was given up: too many workers died under it
       ResultTimeoutError                the result did not come in time (a TimeoutError too)
@@ -61,6 +63,7 @@ from towpath.domain.errors.configuration import (
     StartInsideStepError,
     SyncCallInAsyncError,
     UsageError,
+    WorkflowFilterError,
 )
 from towpath.domain.errors.database import (
     DatabaseUnreachableError,
@@ -89,6 +92,7 @@ from towpath.domain.errors.workflows import (
     QueueNotFoundError,
     ResultTimeoutError,
     StepFailedError,
+    StepNotFoundError,
     StepRetriesExhaustedError,
     StepTimeoutError,
     ValueNotEncodableError,
@@ -127,6 +131,7 @@ __all__ = [
     "StartInsideStepError",
     "StepFailedError",
     "StepInsideTransactionError",
+    "StepNotFoundError",
     "StepRetriesExhaustedError",
     "StepTimeoutError",
     "SyncCallInAsyncError",
@@ -138,6 +143,7 @@ __all__ = [
     "ValueNotEncodableError",
     "ValueTooLargeError",
     "WorkflowCancelledError",
+    "WorkflowFilterError",
     "WorkflowIdConflictError",
     "WorkflowInterrupted",
     "WorkflowNotFoundError",

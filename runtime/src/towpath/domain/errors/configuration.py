@@ -59,6 +59,16 @@ class EnqueueOptionError(ConfigurationError):
         self.allowed = allowed
 
 
+class WorkflowFilterError(ConfigurationError):
+    """A filter of workflows that cannot be one; `field` is the argument's name."""
+
+    def __init__(self, *, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field} is {value!r}; allowed is {allowed}.")
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+
 class InvalidWorkflowIdError(ConfigurationError):
     """A chosen workflow id that cannot be one."""
 

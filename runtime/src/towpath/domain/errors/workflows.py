@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from towpath.domain.errors.base import TowpathError
 
+MAX_STEPS_SHOWN = 20
+
 
 class ValueNotEncodableError(TowpathError):
     """A value that the codec would not give back as it was."""
@@ -105,6 +107,20 @@ class WorkflowStatusError(TowpathError):
         self.status = status
         self.verb = verb
         self.allowed = allowed
+
+
+class StepNotFoundError(TowpathError):
+    """A fork from a step that the workflow has not recorded; `steps` are `position name` of those it has."""
+
+    def __init__(self, *, workflow_id: str, from_step: object, steps: Sequence[str]) -> None:
+        shown = [*steps[:MAX_STEPS_SHOWN], "..."] if len(steps) > MAX_STEPS_SHOWN else steps
+        super().__init__(
+            f"workflow {workflow_id!r} has no step {from_step!r} to fork from. It has recorded: "
+            f"{', '.join(shown) or 'none'}. Pass one of these positions, or 'start'."
+        )
+        self.workflow_id = workflow_id
+        self.from_step = from_step
+        self.steps = list(steps)
 
 
 class WorkflowCancelledError(TowpathError):
