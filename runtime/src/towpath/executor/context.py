@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from towpath.domain.errors import SyncCallInAsyncError, WorkflowInterrupted
 from towpath.domain.ids import QueueName, Seq, WorkflowId, WorkflowName
 from towpath.executor.engine import Engine
+from towpath.executor.inside_transaction import refuse_in_transaction
 from towpath.executor.lease import Lease
 from towpath.executor.positions import begin_positions, current_step
 from towpath.executor.slots import Seat
@@ -131,8 +132,10 @@ def refuse_blocking(verb: str, twin: str) -> None:
     """Raise where a blocking verb would stop the loop that runs the async workflow or step.
 
     Raises:
+        StepInsideTransactionError: the caller is in a transaction's function.
         SyncCallInAsyncError: naming the verb's async twin.
     """
+    refuse_in_transaction(verb)
     if _execution.get() is None:
         return
     try:

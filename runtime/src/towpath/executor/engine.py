@@ -20,6 +20,7 @@ from towpath.domain.errors import (
     SchemaOlderError,
 )
 from towpath.domain.ids import Seq
+from towpath.executor.inside_transaction import refuse_in_transaction
 from towpath.executor.loops import LoopThread
 from towpath.executor.positions import workflow_task_factory
 from towpath.executor.recorder import StepRecorder
@@ -30,6 +31,7 @@ from towpath.store.connect import Endpoint, open_async, reason_of
 from towpath.store.lending import AsyncConnections, BlockingConnections, Verb
 from towpath.store.migrate import migrate, schema_state
 from towpath.store.statements import Statements
+from towpath.store.transactions import TransactionConnections
 
 T = TypeVar("T")
 
@@ -66,6 +68,7 @@ class Engine:
         self.workflow_loop = LoopThread("towpath-workflows", task_factory=workflow_task_factory)
         self._async = AsyncConnections(settings.endpoint, size=settings.connections)
         self._blocking = BlockingConnections(settings.endpoint, size=settings.connections)
+        self.transactions = TransactionConnections(settings.endpoint, size=settings.connections)
         self._schema_checked = False
         self.may_migrate = False
         """Whether the first use may migrate a missing or older schema; launch allows it."""
@@ -101,6 +104,7 @@ class Engine:
 
     async def run_async(self, verb: Verb[T]) -> T:
         """Run a verb on the library's loop and await it on the caller's."""
+        refuse_in_transaction("a verb of Towpath")
         if self.io.is_current:
             return await self.on_loop(verb)
         return await asyncio.wrap_future(self.io.submit(self.on_loop(verb)))
@@ -161,6 +165,7 @@ class Engine:
         if self.pid != os.getpid():
             return
         self._blocking.close()
+        self.transactions.close()
         self.io.submit(self._async.close()).result(timeout=10)
         self.workflow_loop.stop()
         self.io.stop()

@@ -46,6 +46,8 @@ class Registry:
         self._lock = threading.Lock()
         self._workflows: dict[WorkflowName, WorkflowDefinition] = {}
         self._queues: dict[QueueName, QueueDeclaration] = {}
+        self.transaction_urls: set[str] = set()
+        """The database_url of each transaction that has its own."""
         self.names: tuple[WorkflowName, ...] = ()
         """The names of every workflow, sorted."""
 
