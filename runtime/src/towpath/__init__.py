@@ -26,16 +26,27 @@ if TYPE_CHECKING:
     from towpath.api.client import Client
     from towpath.api.current import Current, current
     from towpath.api.default import (
+        backfill_schedule,
+        backfill_schedule_async,
         cancel_workflow,
         cancel_workflow_async,
+        delete_schedule,
+        delete_schedule_async,
         delete_workflow,
         delete_workflow_async,
         launch,
+        list_schedules,
+        list_schedules_async,
         list_workflows,
+        pause_schedule,
+        pause_schedule_async,
+        resume_schedule,
+        resume_schedule_async,
         resume_workflow,
         resume_workflow_async,
         retrieve_workflow,
         retrieve_workflow_async,
+        schedule,
         set_delay,
         set_delay_async,
         set_priority,
@@ -44,6 +55,8 @@ if TYPE_CHECKING:
         start_workflow,
         start_workflow_async,
         step,
+        trigger_schedule,
+        trigger_schedule_async,
         workflow,
     )
     from towpath.api.functions import Step, Workflow
@@ -53,6 +66,7 @@ if TYPE_CHECKING:
     from towpath.domain.retry import Backoff
     from towpath.domain.status import WorkflowStatus
     from towpath.executor.worker import Worker
+    from towpath.insights.schedules import ScheduleInfo
     from towpath.insights.workflows import WorkflowInfo
 
 __all__ = [
@@ -63,6 +77,7 @@ __all__ = [
     "EnqueueItem",
     "EnqueueOptions",
     "Queue",
+    "ScheduleInfo",
     "SetEnqueueOptions",
     "SetWorkflowID",
     "Step",
@@ -72,18 +87,29 @@ __all__ = [
     "WorkflowHandleAsync",
     "WorkflowInfo",
     "WorkflowStatus",
+    "backfill_schedule",
+    "backfill_schedule_async",
     "cancel_workflow",
     "cancel_workflow_async",
     "current",
+    "delete_schedule",
+    "delete_schedule_async",
     "delete_workflow",
     "delete_workflow_async",
     "errors",
     "launch",
+    "list_schedules",
+    "list_schedules_async",
     "list_workflows",
+    "pause_schedule",
+    "pause_schedule_async",
+    "resume_schedule",
+    "resume_schedule_async",
     "resume_workflow",
     "resume_workflow_async",
     "retrieve_workflow",
     "retrieve_workflow_async",
+    "schedule",
     "set_delay",
     "set_delay_async",
     "set_priority",
@@ -92,6 +118,8 @@ __all__ = [
     "start_workflow",
     "start_workflow_async",
     "step",
+    "trigger_schedule",
+    "trigger_schedule_async",
     "workflow",
 ]
 
@@ -120,6 +148,19 @@ _HOMES = {
         "start_workflow_async",
         "step",
         "workflow",
+        "schedule",
+        "backfill_schedule",
+        "backfill_schedule_async",
+        "delete_schedule",
+        "delete_schedule_async",
+        "list_schedules",
+        "list_schedules_async",
+        "pause_schedule",
+        "pause_schedule_async",
+        "resume_schedule",
+        "resume_schedule_async",
+        "trigger_schedule",
+        "trigger_schedule_async",
     ],
     "towpath.api.functions": ["Step", "Workflow"],
     "towpath.api.handle": ["WorkflowHandle", "WorkflowHandleAsync"],
@@ -128,6 +169,7 @@ _HOMES = {
     "towpath.domain.retry": ["Backoff"],
     "towpath.domain.status": ["WorkflowStatus"],
     "towpath.executor.worker": ["Worker"],
+    "towpath.insights.schedules": ["ScheduleInfo"],
     "towpath.insights.workflows": ["WorkflowInfo"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

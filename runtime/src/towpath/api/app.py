@@ -20,6 +20,7 @@ from towpath.api.managing import ManagesWorkflows
 from towpath.api.options import EnqueueItem
 from towpath.api.own_transaction import write_on_connection, write_on_connection_async
 from towpath.api.queue import Queue, QueueOptions
+from towpath.api.schedules import DeclaresSchedules, ManagesSchedules
 from towpath.api.starting import (
     Start,
     Started,
@@ -58,7 +59,7 @@ EXIT_SECONDS = 2.0
 _INTERNAL = QueueDeclaration(INTERNAL_QUEUE, None)
 
 
-class App(ManagesWorkflows):
+class App(ManagesWorkflows, ManagesSchedules, DeclaresSchedules):
     """Workflows, queues and a connection.
 
     Args:

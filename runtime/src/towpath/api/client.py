@@ -9,6 +9,7 @@ from towpath.api.app import App
 from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
 from towpath.api.managing import ManagesWorkflows
 from towpath.api.options import EnqueueItem
+from towpath.api.schedules import ManagesSchedules
 from towpath.api.starting import Start
 from towpath.domain.ids import WorkflowName
 from towpath.domain.queue import check_queue_name
@@ -16,7 +17,7 @@ from towpath.executor.engine import Engine
 from towpath.executor.registry import check_name
 
 
-class Client(ManagesWorkflows):
+class Client(ManagesWorkflows, ManagesSchedules):
     """A connection to a schema, for programs that do not have the workflows' code.
 
     `SetEnqueueOptions` and `SetWorkflowID` work around its enqueues as around a queue's.

@@ -19,6 +19,7 @@ from towpath.domain.errors import TowpathError
 COMMANDS: Final = {
     "db": LazyCommand("towpath.cli.db", "db", "Look at the schema and migrate it"),
     "queue": LazyCommand("towpath.cli.queue", "queue", "Look at queues"),
+    "schedule": LazyCommand("towpath.cli.schedule", "schedule", "Look at schedules"),
     "version": LazyCommand("towpath.cli.version", "version", "Print the version"),
     "worker": LazyCommand("towpath.cli.worker", "worker", "Run workers"),
     "workflow": LazyCommand("towpath.cli.workflow", "workflow", "Start workflows and look at them"),

@@ -18,6 +18,7 @@ from towpath.domain.ids import (
     storable_text,
 )
 from towpath.domain.queue import QueueSettings
+from towpath.store.schedules import ScheduleSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,15 @@ class QueueDeclaration:
     settings: QueueSettings | None
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduleDeclaration:
+    """A schedule of a workflow, whose function it holds."""
+
+    name: str
+    settings: ScheduleSettings
+    function: Callable[..., Any]
+
+
 class Registry:
     """The declarations of one App; any thread may add to it."""
 
@@ -48,6 +58,7 @@ class Registry:
         self._queues: dict[QueueName, QueueDeclaration] = {}
         self.transaction_urls: set[str] = set()
         """The database_url of each transaction that has its own."""
+        self._schedules: dict[str, ScheduleDeclaration] = {}
         self.names: tuple[WorkflowName, ...] = ()
         """The names of every workflow, sorted."""
 
@@ -87,6 +98,28 @@ class Registry:
                     f"queue {declaration.name!r} is declared twice in this process, with other "
                     f"values of {fields}. Declare its options in one place."
                 )
+
+    def add_schedule(self, declaration: ScheduleDeclaration) -> None:
+        """Declare a schedule.
+
+        Raises:
+            DuplicateNameError: another schedule has the name.
+        """
+        with self._lock:
+            known = self._schedules.get(declaration.name, declaration)
+            first, second = place_of(known.function), place_of(declaration.function)
+            # the same place again, with a function made anew, is a reloaded module
+            twice = known.function is declaration.function and known != declaration
+            if twice or first != second:
+                raise DuplicateNameError(
+                    kind="schedule", name=declaration.name, first=first, second=second
+                )
+            self._schedules[declaration.name] = declaration
+
+    def schedules(self) -> list[ScheduleDeclaration]:
+        """Return every declared schedule, in the order of their names."""
+        with self._lock:
+            return [self._schedules[name] for name in sorted(self._schedules)]
 
     def workflow(self, name: str) -> WorkflowDefinition | None:
         """Return a workflow by name."""
