@@ -130,9 +130,9 @@ async def enqueue(
 def answer_of(new: NewWorkflows, rows: list[Row]) -> list[Enqueued] | Refused:
     """Read what a function of the schema answered: a row an item, or the one that says why not."""
     if rows[0][1] in ("created", "exists", "deduplicated") and len(rows) == len(new.items):
-        refusal = _duplicate(new, rows[0])
-        return refusal or [_enqueued(item, row) for item, row in zip(new.items, rows, strict=True)]
-    return _refused(new, rows[0])
+        refused = _duplicate(new, rows[0])
+        return refused or [_enqueued(item, row) for item, row in zip(new.items, rows, strict=True)]
+    return refusal(new, rows[0])
 
 
 async def _enqueue_plain(
@@ -190,10 +190,11 @@ def _duplicate(new: NewWorkflows, row: Row) -> Refused | None:
     """Tell a single refused duplicate from a reported one: both come as one row."""
     if row[1] != "deduplicated" or len(new.items) > 1 or not new.items[0].refuse_duplicate:
         return None
-    return _refused(new, row)
+    return refusal(new, row)
 
 
-def _refused(new: NewWorkflows, row: Row) -> Refused:
+def refusal(new: NewWorkflows, row: Row) -> Refused:
+    """Read the row that says why nothing was written."""
     number, outcome, _, workflow_id, detail = row
     if outcome == "stale":
         return Refused(stale=True)
