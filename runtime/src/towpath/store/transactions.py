@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import psycopg
@@ -163,6 +164,8 @@ class TransactionConnections:
         self._lock = threading.Lock()
         self._blocking: dict[str | None, BlockingConnections] = {}
         self._suspending: dict[str | None, AsyncConnections] = {}
+        self.verified: set[str] = set()
+        """The URLs that are known to lead to the engine's own database."""
 
     def endpoint(self, url: str | None) -> Endpoint:
         """Return where the transactions that name a URL connect."""
@@ -335,14 +338,28 @@ def is_recorded_already(error: psycopg.Error, schema: str) -> bool:
     )
 
 
-async def check_same_database(own: Session, other: Session, statements: Statements) -> None:
-    """Raise unless two sessions are in one database of one server, and the schema is in it.
+@dataclass(frozen=True, slots=True)
+class DatabaseIdentity:
+    """What tells a database from every other. `schema` and its oid are those of Towpath there."""
 
-    Raises:
-        TransactionDatabaseError: they are not.
-    """
+    name: str
+    oid: int
+    server_started_at: datetime
+    schema: str
+    schema_oid: int | None
+
+    def check(self, other: DatabaseIdentity) -> None:
+        """Raise unless the other is the same database.
+
+        Raises:
+            TransactionDatabaseError: it is not.
+        """
+        if self != other:
+            raise TransactionDatabaseError(found=other.name, expected=self.name, schema=self.schema)
+
+
+async def identify(session: Session, statements: Statements) -> DatabaseIdentity:
+    """Return which database a session is in."""
     ask = (statements["database_identity"], {"schema": statements.schema})
-    ((expected, *where),) = (await own.run(ask))[0]
-    ((found, *there),) = (await other.run(ask))[0]
-    if where != there:
-        raise TransactionDatabaseError(found=found, expected=expected, schema=statements.schema)
+    ((name, oid, started_at, schema_oid),) = (await session.run(ask))[0]
+    return DatabaseIdentity(name, oid, started_at, statements.schema, schema_oid)

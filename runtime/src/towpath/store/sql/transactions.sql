@@ -23,7 +23,7 @@ SELECT %(seq)s::bigint, %(position)s::text, (SELECT h.attempt FROM held h), %(na
     {schema}.clock() - make_interval(secs => %(seconds)s::float8), {schema}.clock()
 
 -- name: database_identity
--- Two connections are to one database where all but the name are equal, and no value is null.
+-- Two connections are to one database of one server where all of it is equal.
 SELECT d.datname, d.oid::bigint, pg_postmaster_start_time(),
     (SELECT n.oid::bigint FROM pg_namespace n WHERE n.nspname = %(schema)s::text)
 FROM pg_database d
