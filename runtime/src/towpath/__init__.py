@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         start_workflow,
         start_workflow_async,
         step,
+        transaction,
         trigger_schedule,
         trigger_schedule_async,
         workflow,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
     from towpath.api.options import EnqueueItem, EnqueueOptions, SetEnqueueOptions
     from towpath.api.queue import Queue
+    from towpath.api.transactions import Transaction
     from towpath.domain.retry import Backoff
     from towpath.domain.status import WorkflowStatus
     from towpath.executor.worker import Worker
@@ -81,6 +83,7 @@ __all__ = [
     "SetEnqueueOptions",
     "SetWorkflowID",
     "Step",
+    "Transaction",
     "Worker",
     "Workflow",
     "WorkflowHandle",
@@ -118,6 +121,7 @@ __all__ = [
     "start_workflow",
     "start_workflow_async",
     "step",
+    "transaction",
     "trigger_schedule",
     "trigger_schedule_async",
     "workflow",
@@ -147,6 +151,7 @@ _HOMES = {
         "start_workflow",
         "start_workflow_async",
         "step",
+        "transaction",
         "workflow",
         "schedule",
         "backfill_schedule",
@@ -166,6 +171,7 @@ _HOMES = {
     "towpath.api.handle": ["WorkflowHandle", "WorkflowHandleAsync"],
     "towpath.api.options": ["EnqueueItem", "EnqueueOptions", "SetEnqueueOptions"],
     "towpath.api.queue": ["Queue"],
+    "towpath.api.transactions": ["Transaction"],
     "towpath.domain.retry": ["Backoff"],
     "towpath.domain.status": ["WorkflowStatus"],
     "towpath.executor.worker": ["Worker"],

@@ -29,6 +29,7 @@ from towpath.api.starting import (
     start_children,
     write_root,
 )
+from towpath.api.transactions import TransactionDecorator
 from towpath.codec import Codec
 from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError
 from towpath.domain.ids import INTERNAL_QUEUE, QueueName, WorkflowName
@@ -49,6 +50,7 @@ from towpath.executor.steps import Blocking, StepDefinition, Suspending
 from towpath.executor.worker import Worker
 from towpath.store.enqueue import Enqueued
 from towpath.store.session import run_blocking
+from towpath.store.transactions import Isolation
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -166,6 +168,28 @@ class App(ManagesWorkflows, ManagesSchedules, DeclaresSchedules):
             return Step(self, StepDefinition(chosen, function, is_async, policy))
 
         return decorate
+
+    def transaction(
+        self,
+        *,
+        isolation: Isolation = "READ COMMITTED",
+        name: str | None = None,
+        database_url: str | None = None,
+    ) -> TransactionDecorator:
+        """Make a function a transactional step: what it writes and its record commit together, once.
+
+        Its first parameter receives a psycopg.Connection, or an AsyncConnection where it is async;
+        callers omit it. It must not commit or roll back. Conflicts with other transactions are retried.
+
+        Args:
+            isolation: "READ COMMITTED", "REPEATABLE READ" or "SERIALIZABLE".
+            name: The name in the record; the function's `__qualname__` unless given.
+            database_url: Another login to the App's own database, checked at launch.
+
+        Raises:
+            ConfigurationError: a value is not allowed.
+        """
+        return TransactionDecorator(self, isolation=isolation, name=name, database_url=database_url)
 
     def queue(self, name: str, **options: Unpack[QueueOptions]) -> Queue:
         """Return a `Queue` of this App; the options are those of `Queue`, which also says what it raises."""

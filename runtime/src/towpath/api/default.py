@@ -8,6 +8,7 @@ default_app = App()
 
 workflow = default_app.workflow
 step = default_app.step
+transaction = default_app.transaction
 start_workflow = default_app.start_workflow
 start_workflow_async = default_app.start_workflow_async
 retrieve_workflow = default_app.retrieve_workflow

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from towpath.domain.errors import StartInsideStepError
 from towpath.executor.context import refuse_blocking, running_in_workflow
+from towpath.executor.inside_transaction import refuse_in_transaction
 from towpath.executor.positions import current_step, take_position
 from towpath.executor.registry import WorkflowDefinition
 from towpath.executor.steps import Blocking, StepDefinition, Suspending, perform
@@ -43,6 +44,7 @@ class Workflow(Generic[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the workflow durably and return its result (a coroutine where it is async)."""
+        refuse_in_transaction(f"workflow {self.name!r}")
         if current_step() is not None:
             raise StartInsideStepError(workflow_name=self.name, step_name=str(current_step()))
         if self.definition.is_async:
@@ -73,6 +75,7 @@ class Step(Generic[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the step (a coroutine where it is async)."""
+        refuse_in_transaction(f"step {self.definition.name!r}")
         execution = running_in_workflow()
         function = self.definition.function
         if execution is None:

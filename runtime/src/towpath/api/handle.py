@@ -17,6 +17,7 @@ from towpath.domain.ids import Seq, WorkflowId, parse_generated_id
 from towpath.domain.status import WorkflowStatus
 from towpath.executor.context import Execution, refuse_blocking, running_in_workflow
 from towpath.executor.engine import Engine
+from towpath.executor.inside_transaction import refuse_in_transaction
 from towpath.executor.positions import take_position
 from towpath.executor.steps import Blocking, Pace, Suspending, keep, replay, value_of
 from towpath.executor.waiting import wait_for_end, wait_without_slot
@@ -171,6 +172,7 @@ class WorkflowHandleAsync(_Started, Generic[T_co]):
 
     async def get_result(self, timeout: float | None = None) -> T_co:  # noqa: ASYNC109 - as the blocking face has it
         """As `WorkflowHandle.get_result`."""
+        refuse_in_transaction("get_result")
         execution = running_in_workflow()
         if execution is not None:
             return await self._recorded_result(execution, timeout, Suspending())  # type: ignore[no-any-return]

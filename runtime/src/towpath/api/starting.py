@@ -27,6 +27,7 @@ from towpath.domain.ids import (
 )
 from towpath.executor.context import Execution, running_in_workflow
 from towpath.executor.engine import Engine
+from towpath.executor.inside_transaction import refuse_in_transaction
 from towpath.executor.positions import current_step, take_position
 from towpath.executor.registry import QueueDeclaration
 from towpath.executor.steps import Pace, keep, replay, value_of
@@ -173,6 +174,7 @@ def _prepare_items(
 
 
 def _check_place(engine: Engine, start: Start) -> None:
+    refuse_in_transaction(f"workflow {start.name!r}")
     step = current_step()
     if step is not None:
         raise StartInsideStepError(workflow_name=start.name, step_name=step)

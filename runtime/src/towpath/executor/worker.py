@@ -31,6 +31,7 @@ from towpath.executor.maintenance.services import services_of
 from towpath.executor.registration import Registration
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
+from towpath.executor.transactions import check_databases
 from towpath.store import workers
 from towpath.store.claims import Claimed, Outcome, fenced_places, hand_back_unknown
 from towpath.store.connect import open_async
@@ -201,6 +202,7 @@ class Worker:
             await engine.prepare_schema(turns)
             session = AsyncSession(turns, prepare=prepare)
             await declare_queues(session, engine)
+            await check_databases(engine, session)
             heartbeat = Heartbeat(self, beats, AsyncSession(beats, prepare=prepare))
             await self.register(session)
             await self._give_back_unknown(session)
