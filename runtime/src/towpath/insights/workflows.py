@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 from towpath.codec import Codec, ValueNotDecodableError, decode_failure
 from towpath.domain.status import WorkflowStatus
+from towpath.domain.workflow_filter import Page, WorkflowFilter
 from towpath.store import workflows
 from towpath.store.session import Session
 from towpath.store.statements import Statements
@@ -23,12 +25,14 @@ class WorkflowInfo:
         args: The positional arguments.
         kwargs: The keyword arguments.
         result: What it returned; None until it has.
-        error: What it raised, as `Type: message`; None unless its status is ERROR.
+        error: What it raised, as `Type: message`, or why it was cancelled, if there is a reason.
         attempt: How often it was handed to a worker; 0 before the first time.
         worker: The worker that runs it now.
         priority: Higher is more urgent; None is least urgent.
         due_at: When a DELAYED one joins the line.
         app_version: The application version that alone may run it; empty for any.
+        parent_workflow_id: The workflow that started it; None also where that was deleted.
+        forked_from: The workflow that it was forked from; None also where that was deleted.
     """
 
     workflow_id: str
@@ -49,6 +53,8 @@ class WorkflowInfo:
     deduplication_id: str | None
     due_at: datetime | None
     app_version: str
+    parent_workflow_id: str | None
+    forked_from: str | None
 
 
 async def get(
@@ -66,16 +72,17 @@ async def list_workflows(
     session: Session,
     statements: Statements,
     codec: Codec,
-    *,
-    queue: str | None = None,
-    name: str | None = None,
-    status: WorkflowStatus | None = None,
-    limit: int = 100,
+    asked: WorkflowFilter,
+    page: Page,
 ) -> list[WorkflowInfo]:
-    """Return workflows, newest first."""
-    rows = await workflows.list_workflows(
-        session, statements, queue=queue, name=name, status=status, limit=limit
-    )
+    """Return a page of the workflows that a filter lets through.
+
+    What is not asked to be read is empty: no arguments, no result and no error.
+
+    Raises:
+        WorkflowNotFoundError: the one that the page follows is not there any more.
+    """
+    rows = await workflows.list_workflows(session, statements, asked, page)
     return [_info(codec, row) for row in rows]
 
 
@@ -101,10 +108,14 @@ def _info(codec: Codec, row: workflows.WorkflowRow) -> WorkflowInfo:
         deduplication_id=row.deduplication_id,
         due_at=row.due,
         app_version=row.version,
+        parent_workflow_id=row.parent,
+        forked_from=row.forked_from,
     )
 
 
 def _input(codec: Codec, row: workflows.WorkflowRow) -> tuple[list[Any], dict[str, Any]]:
+    if row.input is None:
+        return [], {}
     try:
         return codec.decode_input(row.input)
     except ValueNotDecodableError:
@@ -117,6 +128,8 @@ def _ending(codec: Codec, row: workflows.WorkflowRow) -> tuple[Any, str | None]:
     if row.status is WorkflowStatus.ERROR:
         error = decode_failure(row.output)
         return None, f"{type(error).__name__}: {error}"
+    if row.status is not WorkflowStatus.SUCCESS:
+        return None, json.loads(row.output)
     try:
         return codec.decode(row.output), None
     except ValueNotDecodableError:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
-from towpath.domain.errors import (
-    EnqueueOptionError,
-    InvalidWorkflowIdError,
-    WorkflowNotFoundError,
-    WorkflowStatusError,
-)
+from psycopg.types.json import Jsonb
+
+from towpath.domain.errors import InvalidWorkflowIdError, WorkflowNotFoundError
 from towpath.domain.ids import (
     QueueName,
     Seq,
@@ -22,10 +20,11 @@ from towpath.domain.ids import (
     storable_text,
 )
 from towpath.domain.status import WorkflowStatus
+from towpath.domain.workflow_filter import EVERY_WORKFLOW, Page, WorkflowFilter
 from towpath.store.session import Call, Row, Session
 from towpath.store.statements import Statements
 
-END_OF_TIME_SEQ = Seq((1 << 63) - 1)
+_FIRST_PAGE = Page()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowRow:
-    """A workflow as people look at it; `input` and `output` are encoded."""
+    """A workflow as people look at it; `input` and `output` are encoded, and None where not asked for."""
 
     seq: Seq
     workflow_id: WorkflowId
@@ -56,14 +55,15 @@ class WorkflowRow:
     name: WorkflowName
     status: WorkflowStatus
     codec: str
-    input: str
+    input: str | None
     output: str | None
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
     attempt: int
     worker: str | None
-    parent: Seq | None
+    parent: WorkflowId | None
+    forked_from: WorkflowId | None
     priority: int | None
     partition_key: str | None
     deduplication_id: str | None
@@ -110,7 +110,9 @@ async def get(session: Session, statements: Statements, workflow_id: str) -> Wor
         WorkflowNotFoundError: there is none of that id.
     """
     located = await locate(session, statements, workflow_id)
-    (rows,) = await session.run((statements["workflow_status"], {"seq": located.seq}))
+    named = {"seqs": [located.seq], "filter": None, "limit": None}
+    parameters = {**named, "load_input": True, "load_output": True}
+    (rows,) = await session.run((statements["workflow_status"], parameters))
     if not rows:
         raise WorkflowNotFoundError(workflow_id=workflow_id)
     return _row(rows[0])
@@ -119,33 +121,47 @@ async def get(session: Session, statements: Statements, workflow_id: str) -> Wor
 async def list_workflows(
     session: Session,
     statements: Statements,
-    *,
-    queue: str | None = None,
-    name: str | None = None,
-    status: WorkflowStatus | None = None,
-    before: Seq = END_OF_TIME_SEQ,
-    limit: int = 100,
+    asked: WorkflowFilter = EVERY_WORKFLOW,
+    page: Page = _FIRST_PAGE,
 ) -> list[WorkflowRow]:
-    """Return workflows, newest first; `before` is the seq of the last row of the page before."""
-    (rows,) = await session.run(
-        (
-            statements["list_workflows"],
-            {
-                "queue": queue,
-                "name": name,
-                "status": None if status is None else status.value,
-                "before": before,
-                "limit": limit,
-            },
-        )
-    )
+    """Return a page of the workflows that a filter lets through.
+
+    Raises:
+        WorkflowNotFoundError: the one that the page follows is not there any more.
+    """
+    beyond = None
+    if page.after is not None:
+        generated = parse_generated_id(page.after)
+        beyond = generated.seq if generated else (await locate(session, statements, page.after)).seq
+    parameters = {
+        "seqs": None,
+        "filter": to_json(asked, beyond=beyond, oldest_first=page.order == "oldest"),
+        "limit": page.limit,
+        "load_input": page.load_input,
+        "load_output": page.load_output,
+    }
+    (rows,) = await session.run((statements["workflow_status"], parameters))
     return [_row(row) for row in rows]
+
+
+def to_json(asked: WorkflowFilter, *, beyond: Seq | None, oldest_first: bool) -> Jsonb:
+    """Write a filter as the schema's `find_workflows` reads it, from behind a seq on."""
+    written: dict[str, object] = {"beyond": beyond, "oldest_first": oldest_first}
+    for name in (f.name for f in fields(asked)):
+        value = getattr(asked, name)
+        written[name] = value.isoformat() if isinstance(value, datetime) else value
+    prefix = written.pop("workflow_id_prefix")
+    if isinstance(prefix, str):
+        literal = re.sub(r"([\\%_])", r"\\\1", prefix)
+        # generated ids are in no index: they are looked through only for a prefix that they may have
+        written["id_pattern"], written["any_id"] = f"{literal}%", prefix[:3] == "wf-"[: len(prefix)]
+    return Jsonb(written)
 
 
 def _row(row: Row) -> WorkflowRow:
     (
         seq, chosen_id, secret, queue, name, codec, text, created_at,
-        status, output, completed_at, started_at, attempt, worker, parent,
+        status, output, completed_at, started_at, attempt, worker, parent, forked_from,
         priority, key, deduplication_id, due, version,
     ) = row  # fmt: skip
     return WorkflowRow(
@@ -163,100 +179,10 @@ def _row(row: Row) -> WorkflowRow:
         attempt=attempt,
         worker=worker,
         parent=parent,
+        forked_from=forked_from,
         priority=priority,
         partition_key=key,
         deduplication_id=deduplication_id,
         due=due,
         version=version,
     )
-
-
-async def cancel(
-    session: Session, statements: Statements, workflow_id: str
-) -> WorkflowStatus | None:
-    """Cancel a workflow; return the status that it had, or None where it had ended.
-
-    Raises:
-        WorkflowNotFoundError: there is none of that id.
-    """
-    located = await locate(session, statements, workflow_id)
-    (rows,) = await session.run((statements["cancel"], {"seqs": [located.seq]}))
-    return None if rows[0][1] is None else WorkflowStatus(rows[0][1])
-
-
-async def resume(
-    session: Session, statements: Statements, workflow_id: str
-) -> WorkflowStatus | None:
-    """Put a cancelled or given-up workflow in line again; return None, or what it is instead.
-
-    Raises:
-        WorkflowNotFoundError: there is none of that id.
-    """
-    located = await locate(session, statements, workflow_id)
-    (rows,) = await session.run((statements["resume"], {"seq": located.seq}))
-    if rows[0][0] == "gone":
-        raise WorkflowNotFoundError(workflow_id=workflow_id)
-    return None if rows[0][0] is None else WorkflowStatus(rows[0][0])
-
-
-async def forget(session: Session, statements: Statements, workflow_id: str) -> None:
-    """Delete a workflow and all that it recorded.
-
-    Raises:
-        WorkflowNotFoundError: there is none of that id.
-    """
-    located = await locate(session, statements, workflow_id)
-    await session.run((statements["forget"], {"seq": located.seq}))
-
-
-async def set_priority(
-    session: Session, statements: Statements, workflow_id: str, priority: int
-) -> None:
-    """Move a workflow that waits to another priority.
-
-    Raises:
-        WorkflowNotFoundError: there is none of that id.
-        WorkflowStatusError: it has begun, or has ended.
-        EnqueueOptionError: its queue has no priority.
-    """
-    located = await locate(session, statements, workflow_id)
-    call = statements["set_priority"], {"seq": located.seq, "priority": priority}
-    (rows,) = await session.run(call)
-    if not rows:
-        raise WorkflowNotFoundError(workflow_id=workflow_id)
-    enabled, queue, status = rows[0]
-    if not enabled:
-        allowed = "none on a queue without priority (priority_enabled=True)"
-        raise EnqueueOptionError(
-            queue_name=queue, field="priority", value=priority, allowed=allowed
-        )
-    _refuse(workflow_id, status, "a change of priority", "DELAYED and ENQUEUED workflows")
-
-
-async def set_delay(
-    session: Session,
-    statements: Statements,
-    workflow_id: str,
-    *,
-    delay_seconds: float | None,
-    start_at: datetime | None,
-) -> None:
-    """Change when a delayed workflow joins the line.
-
-    Raises:
-        WorkflowNotFoundError: there is none of that id.
-        WorkflowStatusError: it is not DELAYED.
-    """
-    located = await locate(session, statements, workflow_id)
-    parameters = {"seq": located.seq, "delay": delay_seconds, "due": start_at}
-    (rows,) = await session.run((statements["set_delay"], parameters))
-    _refuse(workflow_id, rows[0][0], "a change of delay", "DELAYED workflows")
-
-
-def _refuse(workflow_id: str, status: str | None, verb: str, allowed: str) -> None:
-    if status == "gone":
-        raise WorkflowNotFoundError(workflow_id=workflow_id)
-    if status is not None:
-        raise WorkflowStatusError(
-            workflow_id=workflow_id, status=status, verb=verb, allowed=allowed
-        )

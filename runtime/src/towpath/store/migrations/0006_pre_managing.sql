@@ -75,7 +75,8 @@ BEGIN
         CASE f.has_parent WHEN true THEN 'w.parent IS NOT NULL' WHEN false THEN 'w.parent IS NULL' END,
         'w.created_at >= ' || quote_literal(f.created_after),
         'w.created_at < ' || quote_literal(f.created_before),
-        'coalesce(nullif(w.version, ''''), (SELECT p.version FROM running p WHERE p.seq = w.seq),'
+        'coalesce(nullif(w.version, ''''), nullif((SELECT y.version FROM ready y WHERE y.seq = w.seq), ''''),'
+            || '(SELECT p.version FROM running p WHERE p.seq = w.seq),'
             || '(SELECT r.version FROM result r WHERE r.seq = w.seq), '''') = ANY (' || quote_literal(f.app_version) || ')'
         ], ' AND ');
     in_queue := places || coalesce(' AND queue = ANY (' || quote_literal(f.queue_name) || ')', '');
