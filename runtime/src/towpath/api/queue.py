@@ -30,6 +30,7 @@ from towpath.domain.queue import (
     check_queue_name,
     check_queue_settings,
     make_limiter,
+    make_retention,
     make_seconds,
 )
 from towpath.executor.registry import QueueDeclaration
@@ -54,7 +55,9 @@ class QueueOptions(TypedDict, total=False):
     partition_limiter: Mapping[str, Any] | None
     priority_enabled: bool
     partition_queue: bool
+    release_while_waiting: bool
     polling_interval_sec: float | None
+    retention: Mapping[str, Any] | None
 
 
 class Enqueuing(ABC):
@@ -161,7 +164,12 @@ class Queue(Enqueuing):
         partition_limiter: The same for each partition key.
         priority_enabled: Whether its workflows may have a priority.
         partition_queue: Whether its workflows have partition keys: in order within a key.
+        release_while_waiting: Whether a workflow that waits gives its place in `concurrency` back, and
+            takes one again to go on; never that of its partition.
         polling_interval_sec: The longest wait for what a lost notification has missed (default 1).
+        retention: `{"succeeded": 86400, "failed": 604800}`: for how many seconds workflows are kept
+            after a SUCCESS, and after any other end; as the database's default says where not given,
+            which is for ever.
         app: The App that it belongs to; the default App's unless given.
 
     Raises:
@@ -180,7 +188,9 @@ class Queue(Enqueuing):
         partition_limiter: Mapping[str, Any] | None = None,
         priority_enabled: bool = False,
         partition_queue: bool = False,
+        release_while_waiting: bool = False,
         polling_interval_sec: float | None = None,
+        retention: Mapping[str, Any] | None = None,
         app: App | None = None,
     ) -> None:
         self.name: QueueName = check_queue_name(name)
@@ -192,7 +202,9 @@ class Queue(Enqueuing):
             partition_limiter=make_limiter(name, "partition_limiter", partition_limiter),
             priority_enabled=priority_enabled,
             partition_queue=partition_queue,
+            release_while_waiting=release_while_waiting,
             polling_interval=_polling_interval(name, polling_interval_sec),
+            retention=make_retention(name, retention),
         )
         check_queue_settings(name, settings)
         silent = settings == UNLIMITED and polling_interval_sec is None

@@ -16,11 +16,15 @@ MAX_PERIOD = timedelta(days=366)
 DEFAULT_POLLING_INTERVAL = timedelta(seconds=1)
 MIN_POLLING_INTERVAL = timedelta(milliseconds=1)
 MAX_POLLING_INTERVAL = timedelta(days=1)
+MIN_RETENTION = timedelta(seconds=1)
+MAX_RETENTION = timedelta(days=36525)
 
 ALLOWED_CONCURRENCY = f"an int from 1 to {MAX_CONCURRENCY}"
 ALLOWED_LIMIT = f"an int from 1 to {MAX_LIMIT}"
 ALLOWED_PERIOD = "a number of seconds from 0.001 to 31622400 (366 days)"
 ALLOWED_POLLING_INTERVAL = "a number of seconds from 0.001 to 86400"
+ALLOWED_RETENTION = 'a dict with "succeeded", "failed" or both'
+ALLOWED_RETENTION_SECONDS = "a number of seconds from 1 to 3155760000 (100 years)"
 ALLOWED_LIMITER = 'a dict with exactly "limit" and "period"'
 ALLOWED_WITH_PARTITIONS = "none without partitioning (partition_queue=True)"
 ALLOWED_FLAG = "True or False"
@@ -32,6 +36,17 @@ class Limiter:
 
     limit: int
     period: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long workflows are kept after their end: after SUCCESS, and after any other.
+
+    None is as the database's default says, which is for ever unless it was set.
+    """
+
+    succeeded: timedelta | None = None
+    failed: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +61,9 @@ class QueueSettings:
         partition_limiter: Starts of each partition key.
         priority_enabled: Whether workflows may have a priority.
         partition_queue: Whether every workflow has a partition key.
+        release_while_waiting: Whether a workflow that waits gives its place in `concurrency` back.
         polling_interval: The longest wait for what a lost notification has missed.
+        retention: How long its workflows are kept after their end.
     """
 
     concurrency: int | None = None
@@ -56,7 +73,9 @@ class QueueSettings:
     partition_limiter: Limiter | None = None
     priority_enabled: bool = False
     partition_queue: bool = False
+    release_while_waiting: bool = False
     polling_interval: timedelta = DEFAULT_POLLING_INTERVAL
+    retention: Retention = Retention()
 
     @property
     def gated(self) -> bool:
@@ -109,6 +128,31 @@ def make_limiter(queue_name: str, field: str, value: object) -> Limiter | None:
     return Limiter(value["limit"], period)
 
 
+def make_retention(queue_name: str, value: object) -> Retention:
+    """Read a retention as code writes it: `{"succeeded": 3600, "failed": 86400}`, in seconds.
+
+    Raises:
+        QueueSettingsError: naming the part that is unknown or out of bounds.
+    """
+    if value is None:
+        return Retention()
+    if isinstance(value, Retention):
+        return value
+    if not isinstance(value, Mapping) or not value or not set(value) <= {"succeeded", "failed"}:
+        raise QueueSettingsError(
+            queue_name=queue_name, field="retention", value=value, allowed=ALLOWED_RETENTION
+        )
+    kept = {
+        end: make_seconds(
+            queue_name, f"retention.{end}", seconds, ALLOWED_RETENTION_SECONDS, MIN_RETENTION,
+            MAX_RETENTION,
+        )
+        for end, seconds in value.items()
+        if seconds is not None
+    }  # fmt: skip
+    return Retention(**kept)
+
+
 def make_seconds(
     queue_name: str, field: str, value: object, allowed: str, least: timedelta, most: timedelta
 ) -> timedelta:
@@ -132,7 +176,11 @@ def check_queue_settings(name: str, settings: QueueSettings) -> QueueSettings:
     Raises:
         QueueSettingsError: naming the first field that does not.
     """
-    refusal = _out_of_bounds(settings) or _contradiction(settings)
+    refusal = (
+        _out_of_bounds(settings)
+        or _kept_out_of_bounds(settings.retention)
+        or _contradiction(settings)
+    )
     if refusal is not None:
         field, value, allowed = refusal
         raise QueueSettingsError(queue_name=name, field=field, value=value, allowed=allowed)
@@ -156,13 +204,21 @@ def _out_of_bounds(settings: QueueSettings) -> Refusal | None:
             return f"{field}.limit", limiter.limit, ALLOWED_LIMIT
         if not MIN_PERIOD <= limiter.period <= MAX_PERIOD:
             return f"{field}.period", limiter.period.total_seconds(), ALLOWED_PERIOD
-    for field in ("priority_enabled", "partition_queue"):
+    for field in ("priority_enabled", "partition_queue", "release_while_waiting"):
         value = getattr(settings, field)
         if type(value) is not bool:
             return field, value, ALLOWED_FLAG
     if not MIN_POLLING_INTERVAL <= settings.polling_interval <= MAX_POLLING_INTERVAL:
         seconds = settings.polling_interval.total_seconds()
         return "polling_interval_sec", seconds, ALLOWED_POLLING_INTERVAL
+    return None
+
+
+def _kept_out_of_bounds(retention: Retention) -> Refusal | None:
+    for end in ("succeeded", "failed"):
+        kept: timedelta | None = getattr(retention, end)
+        if kept is not None and not MIN_RETENTION <= kept <= MAX_RETENTION:
+            return f"retention.{end}", kept.total_seconds(), ALLOWED_RETENTION_SECONDS
     return None
 
 

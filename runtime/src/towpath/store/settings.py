@@ -8,12 +8,13 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from towpath.domain.queue import Limiter, QueueSettings
+from towpath.domain.queue import Limiter, QueueSettings, Retention
 
 
 def to_json(settings: QueueSettings) -> Jsonb:
     """Write settings; durations are seconds."""
     limiter, partition_limiter = settings.limiter, settings.partition_limiter
+    kept = settings.retention
     return Jsonb(
         {
             "concurrency": settings.concurrency,
@@ -25,7 +26,10 @@ def to_json(settings: QueueSettings) -> Jsonb:
             "partition_period": partition_limiter and partition_limiter.period.total_seconds(),
             "priority_enabled": settings.priority_enabled,
             "partition_queue": settings.partition_queue,
+            "release_while_waiting": settings.release_while_waiting,
             "polling_interval": settings.polling_interval.total_seconds(),
+            "retention_succeeded": kept.succeeded and kept.succeeded.total_seconds(),
+            "retention_failed": kept.failed and kept.failed.total_seconds(),
         }
     )
 
@@ -40,8 +44,16 @@ def from_json(written: Mapping[str, Any]) -> QueueSettings:
         partition_limiter=_limiter(written["partition_limit"], written["partition_period"]),
         priority_enabled=written["priority_enabled"],
         partition_queue=written["partition_queue"],
+        release_while_waiting=written["release_while_waiting"],
         polling_interval=timedelta(seconds=written["polling_interval"]),
+        retention=Retention(
+            _length(written["retention_succeeded"]), _length(written["retention_failed"])
+        ),
     )
+
+
+def _length(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _limiter(limit: int | None, seconds: float | None) -> Limiter | None:

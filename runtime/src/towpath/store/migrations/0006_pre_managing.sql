@@ -286,6 +286,25 @@ COMMENT ON COLUMN {schema}.queue.retention_succeeded IS
     'How long its workflows are kept after their SUCCESS; null: as the database''s default says.';
 COMMENT ON COLUMN {schema}.queue.retention_failed IS 'The same after any other end.';
 
+CREATE OR REPLACE FUNCTION {schema}.settings(q {schema}.queue) RETURNS jsonb
+LANGUAGE sql STABLE
+AS $$
+SELECT jsonb_build_object(
+    'concurrency', q.concurrency_global,
+    'worker_concurrency', q.concurrency_per_worker,
+    'partition_concurrency', q.concurrency_per_partition,
+    'limit', q.limiter_limit,
+    'period', extract(epoch FROM q.limiter_period)::float8,
+    'partition_limit', q.partition_limiter_limit,
+    'partition_period', extract(epoch FROM q.partition_limiter_period)::float8,
+    'priority_enabled', q.priority_enabled,
+    'partition_queue', q.partitioning_enabled,
+    'release_while_waiting', q.release_while_waiting,
+    'polling_interval', extract(epoch FROM q.polling_interval)::float8,
+    'retention_succeeded', extract(epoch FROM q.retention_succeeded)::float8,
+    'retention_failed', extract(epoch FROM q.retention_failed)::float8)
+$$;
+
 CREATE TABLE {schema}.retention (
     succeeded interval CHECK (succeeded > interval '0'),
     failed interval CHECK (failed > interval '0'),

@@ -35,7 +35,10 @@ SET concurrency_global = s.concurrency,
     partition_limiter_period = make_interval(secs => s.partition_period),
     priority_enabled = s.priority_enabled,
     partitioning_enabled = s.partition_queue,
+    release_while_waiting = s.release_while_waiting,
     polling_interval = make_interval(secs => s.polling_interval),
+    retention_succeeded = make_interval(secs => s.retention_succeeded),
+    retention_failed = make_interval(secs => s.retention_failed),
     paused = coalesce(%(paused)s::boolean, q.paused),
     closed = coalesce(%(closed)s::boolean, q.closed),
     owner_cluster = %(owner_cluster)s::text,
@@ -47,7 +50,8 @@ SET concurrency_global = s.concurrency,
 FROM old, jsonb_to_record(%(settings)s::jsonb) AS s (
     concurrency integer, worker_concurrency integer, partition_concurrency integer,
     "limit" integer, period float8, partition_limit integer, partition_period float8,
-    priority_enabled boolean, partition_queue boolean, polling_interval float8)
+    priority_enabled boolean, partition_queue boolean, release_while_waiting boolean, polling_interval float8,
+    retention_succeeded float8, retention_failed float8)
 WHERE q.name = old.name
   AND (q.owner_uid IS NULL OR q.owner_uid = %(owner_uid)s::text OR q.owner_uid = %(replaces)s::text)
   AND (old.changes OR (q.owner_cluster, q.owner_namespace, q.owner_name, q.owner_uid)
