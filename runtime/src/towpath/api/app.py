@@ -17,6 +17,7 @@ from towpath.api.connection import choose_codec, find_engine_settings
 from towpath.api.functions import Step, Workflow, is_async_function
 from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
 from towpath.api.managing import ManagesWorkflows
+from towpath.api.messaging import ReceivesMessages, SendsMessages
 from towpath.api.options import EnqueueItem
 from towpath.api.own_transaction import write_on_connection, write_on_connection_async
 from towpath.api.queue import Queue, QueueOptions
@@ -29,6 +30,7 @@ from towpath.api.starting import (
     start_children,
     write_root,
 )
+from towpath.api.streams import ReadsStreams, WritesStreams
 from towpath.api.transactions import TransactionDecorator
 from towpath.codec import Codec
 from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError
@@ -61,7 +63,10 @@ EXIT_SECONDS = 2.0
 _INTERNAL = QueueDeclaration(INTERNAL_QUEUE, None)
 
 
-class App(ManagesWorkflows, ManagesSchedules, DeclaresSchedules):
+class App(
+    ManagesWorkflows, ManagesSchedules, DeclaresSchedules,
+    SendsMessages, ReceivesMessages, ReadsStreams, WritesStreams,
+):  # fmt: skip
     """Workflows, queues and a connection.
 
     Args:

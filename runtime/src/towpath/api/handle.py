@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from towpath.codec import decode_failure, encode_failure
 from towpath.domain.errors import (
     MaxRecoveryAttemptsExceededError,
     ResultTimeoutError,
+    UsageError,
     WorkflowCancelledError,
 )
 from towpath.domain.ids import Seq, WorkflowId, parse_generated_id
@@ -18,15 +19,16 @@ from towpath.domain.status import WorkflowStatus
 from towpath.executor.context import Execution, refuse_blocking, running_in_workflow
 from towpath.executor.engine import Engine
 from towpath.executor.inside_transaction import refuse_in_transaction
+from towpath.executor.outside_waits import wait_outside
 from towpath.executor.positions import take_position
 from towpath.executor.steps import Blocking, Pace, Suspending, keep, replay, value_of
-from towpath.executor.waiting import wait_for_end, wait_without_slot
+from towpath.executor.waiting import wait_durably
 from towpath.insights import workflows as insights
 from towpath.insights.workflows import WorkflowInfo
 from towpath.store import workflows
 from towpath.store.session import run_blocking
 from towpath.store.steps import NewStep, RecordedStep
-from towpath.store.workflows import EndedWorkflow
+from towpath.store.waits import OVER, Look, Wait, WaitKind
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -55,26 +57,27 @@ class _Started:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._workflow_id!r})"
 
-    async def _ended(self, timeout_seconds: float | None) -> EndedWorkflow:
-        """Wait for the end; runs on the library's loop."""
-        engine = self._engine()
+    async def _locate(self) -> Seq:
+        """Find the workflow's row; runs on the library's loop."""
         if self._seq is None and (generated := parse_generated_id(self._workflow_id)):
             self._seq = generated.seq
         if self._seq is None:
+            engine = self._engine()
             located = await engine.persist(
                 lambda session: workflows.locate(session, engine.statements, self._workflow_id)
             )
             self._seq = located.seq
-        return await wait_for_end(engine, self._seq, self._workflow_id, timeout_seconds)
+        return self._seq
 
-    async def _ended_for(
-        self, execution: Execution, timeout_seconds: float | None
-    ) -> EndedWorkflow:
-        """As `_ended`, on the loop of the attempt, which may be of another App."""
-        engine = self._engine()
-        if engine is execution.engine:
-            return await self._ended(timeout_seconds)
-        return await asyncio.wrap_future(engine.io.submit(self._ended(timeout_seconds)))
+    async def _ended(self, timeout_seconds: float | None) -> Look:
+        """Wait for the end outside of workflows; runs on the library's loop."""
+        seq = await self._locate()
+        look = await wait_outside(self._engine(), WaitKind.END, seq, "", timeout_seconds)
+        if look is None:
+            raise ResultTimeoutError(
+                workflow_id=self._workflow_id, timeout_seconds=timeout_seconds or 0
+            )
+        return look
 
     async def _recorded_result(
         self, execution: Execution, timeout_seconds: float | None, pace: Pace
@@ -83,48 +86,58 @@ class _Started:
         position = take_position()
         recorded = replay(execution, position, GET_RESULT)
         if recorded is None:
-            execution.check()
-            output, failure = await self._wait_in_workflow(execution, timeout_seconds, pace)
-            step = NewStep(
-                execution.seq,
-                execution.attempt,
-                position,
-                GET_RESULT,
-                output,
-                failure,
-                timedelta(0),
+            output, failure = await self._wait_in_workflow(
+                execution, position, timeout_seconds, pace
             )
+            step = NewStep(
+                execution.seq, execution.attempt, position, GET_RESULT, output, failure,
+                ends_wait=True,
+            )  # fmt: skip
             await keep(execution, step, pace)
             recorded = RecordedStep(position, GET_RESULT, output, failure, None)
         return value_of(execution, recorded)
 
     async def _wait_in_workflow(
-        self, execution: Execution, timeout_seconds: float | None, pace: Pace
+        self, execution: Execution, position: str, timeout_seconds: float | None, pace: Pace
     ) -> tuple[str | None, str | None]:
-        ended_here = self._ended_for(execution, timeout_seconds)
-        waiting = execution.engine.io.submit(wait_without_slot(execution, ended_here))
-        try:
-            ended = await pace.until(waiting)
-        except ResultTimeoutError as error:
+        engine = self._engine()
+        if not engine.shares_database(execution.engine):
+            raise UsageError(
+                f"workflow {self._workflow_id!r} belongs to another database than the workflow that "
+                "waits for it. Wait for it in a step."
+            )
+        seq = await pace.until(engine.io.submit(self._locate()))
+        wait = Wait(
+            seq=execution.seq, attempt=execution.attempt, position=position, verb=GET_RESULT,
+            kind=WaitKind.END, target=seq, seconds=timeout_seconds,
+        )  # fmt: skip
+        look = await wait_durably(execution, wait, pace)
+        if look.state == OVER:
+            error = ResultTimeoutError(
+                workflow_id=self._workflow_id, timeout_seconds=timeout_seconds or 0
+            )
             return None, encode_failure(error)
-        if ended.status is WorkflowStatus.SUCCESS:
-            return ended.output, None
-        if ended.status is WorkflowStatus.ERROR:
-            return None, ended.output
-        return None, encode_failure(_ending_error(self._workflow_id, ended.status))
+        status = WorkflowStatus(look.state or "")
+        if status is WorkflowStatus.SUCCESS:
+            return look.output, None
+        if status is WorkflowStatus.ERROR:
+            return None, look.output
+        return None, encode_failure(_ending_error(self._workflow_id, look))
 
-    def _value(self, ended: EndedWorkflow) -> Any:
+    def _value(self, look: Look) -> Any:
         """Return what the workflow returned, or raise what it ended with."""
-        if ended.status is WorkflowStatus.SUCCESS:
-            return self._engine().codec.decode(ended.output or "null")
-        if ended.status is WorkflowStatus.ERROR and ended.output is not None:
-            raise decode_failure(ended.output)
-        raise _ending_error(self._workflow_id, ended.status)
+        status = WorkflowStatus(look.state or "")
+        if status is WorkflowStatus.SUCCESS:
+            return self._engine().codec.decode(look.output or "null")
+        if status is WorkflowStatus.ERROR and look.output is not None:
+            raise decode_failure(look.output)
+        raise _ending_error(self._workflow_id, look)
 
 
-def _ending_error(workflow_id: str, status: WorkflowStatus) -> Exception:
-    if status is WorkflowStatus.CANCELLED:
-        return WorkflowCancelledError(workflow_id=workflow_id)
+def _ending_error(workflow_id: str, look: Look) -> Exception:
+    if look.state == WorkflowStatus.CANCELLED:
+        reason = None if look.output is None else str(json.loads(look.output))
+        return WorkflowCancelledError(workflow_id=workflow_id, reason=reason)
     return MaxRecoveryAttemptsExceededError(workflow_id=workflow_id)
 
 

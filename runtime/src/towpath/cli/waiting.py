@@ -13,7 +13,7 @@ from towpath.domain.errors import (
     WorkflowCancelledError,
 )
 from towpath.domain.status import WorkflowStatus
-from towpath.executor import waiting
+from towpath.executor.outside_waits import wait_outside
 from towpath.insights import workflows
 from towpath.insights.explain import why_it_waits
 
@@ -63,15 +63,14 @@ def raise_failure(info: WorkflowInfo) -> None:
 
 
 def _wait(app: App, info: WorkflowInfo, seconds: float | None, asked: float | None) -> None:
+    from towpath.store.waits import WaitKind
     from towpath.store.workflows import locate
 
     engine = app.engine
     found = engine.run(lambda session: locate(session, engine.statements, info.workflow_id))
-    ending = waiting.wait_for_end(engine, found.seq, found.workflow_id, seconds)
-    try:
-        engine.io.submit(ending).result()
-    except ResultTimeoutError:
-        raise ResultTimeoutError(workflow_id=info.workflow_id, timeout_seconds=asked or 0) from None
+    ending = wait_outside(engine, WaitKind.END, found.seq, "", seconds)
+    if engine.io.submit(ending).result() is None:
+        raise ResultTimeoutError(workflow_id=info.workflow_id, timeout_seconds=asked or 0)
 
 
 def _say_why(app: App, workflow_id: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from towpath.executor.context import Execution
+from towpath.executor.context import Execution, Then
 from towpath.executor.dispatcher import Dispatcher
 from towpath.executor.engine import Engine
 from towpath.executor.lease import Lease
@@ -65,7 +65,7 @@ class Admission:
         for execution in executions:
             definition = self._engine.registry.workflow(execution.name)
             if definition is None:  # the claim names only what is registered
-                execution.interrupt("its function is no longer registered", hand_back=True)
+                execution.interrupt("its function is no longer registered", Then.BACK)
                 self._dispatcher.finished(execution, None)
                 continue
             attempts.append((execution, definition))

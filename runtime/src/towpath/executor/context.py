@@ -8,15 +8,40 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from towpath.domain.errors import SyncCallInAsyncError, WorkflowInterrupted
 from towpath.domain.ids import QueueName, Seq, WorkflowId, WorkflowName
 from towpath.executor.engine import Engine
 from towpath.executor.inside_transaction import refuse_in_transaction
 from towpath.executor.lease import Lease
-from towpath.executor.positions import begin_positions, current_step
+from towpath.executor.positions import Branch, begin_positions, current_step
 from towpath.executor.slots import Seat
 from towpath.store.steps import RecordedStep
+from towpath.store.waits import Wait
+
+
+class Then(Enum):
+    """What becomes of an attempt that is interrupted."""
+
+    NOTHING = "nothing"
+    """Another attempt has taken over, or will."""
+    BACK = "back"
+    """It goes back to its line."""
+    ASLEEP = "asleep"
+    """It keeps its place and goes on when its wait is over, in whatever worker."""
+
+
+@dataclass(slots=True)
+class OpenWait:
+    """A durable wait that is under way; `since` is the time.monotonic() of its beginning.
+
+    `written` says that it stands in Postgres, so that the workflow can go out of memory.
+    """
+
+    wait: Wait
+    since: float
+    written: bool = False
 
 
 @dataclass(slots=True)
@@ -45,28 +70,41 @@ class Execution:
     late: bool = False
     recorded: Mapping[str, RecordedStep] = field(default_factory=dict)
     interruption: str | None = None
-    handed_back: bool = False
+    then: Then = Then.NOTHING
     raised: bool = False
+    branch: Branch | None = None
+    open_waits: dict[str, OpenWait] = field(default_factory=dict)
     _wakes: list[Callable[[], None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def interrupt(self, reason: str, *, hand_back: bool) -> None:
+    def interrupt(self, reason: str, then: Then) -> None:
         """Ask the code to end at its next step boundary; one that waits ends at once."""
         with self._lock:
             if self.interruption is not None:
                 return
             self.interruption = reason
-            self.handed_back = hand_back
+            self.then = then
             wakes = list(self._wakes)
         for wake in wakes:
             wake()
 
     def interrupt_wait(self, reason: str) -> None:
-        """Hand the attempt back where it waits at this moment; one that computes goes on."""
+        """End the attempt where it waits at this moment: asleep if it can be; one that computes goes on."""
+        if self.sleeps_since is not None:
+            self.interrupt(reason, Then.ASLEEP)
+            return
         with self._lock:
             waiting = bool(self._wakes)
         if waiting:
-            self.interrupt(reason, hand_back=True)
+            self.interrupt(reason, Then.BACK)
+
+    @property
+    def sleeps_since(self) -> float | None:
+        """The time.monotonic() since when all of it only waits, in Postgres; None where it does not."""
+        waits = list(self.open_waits.values())
+        if self.branch is None or not waits or not self.branch.only_waits:
+            return None
+        return max(w.since for w in waits) if all(w.written for w in waits) else None
 
     def begin_wait(self, wake: Callable[[], None]) -> None:
         """Name what ends a wait when the attempt is interrupted; several branches may wait."""
@@ -88,7 +126,7 @@ class Execution:
         """
         if self.begin_by is not None and time.monotonic() > self.begin_by:
             self.late = True
-            self.interrupt("it would begin later than its limiter counts", hand_back=True)
+            self.interrupt("it would begin later than its limiter counts", Then.BACK)
         self.check()
 
     def check(self) -> None:
@@ -99,8 +137,8 @@ class Execution:
 
     def fenced(self) -> WorkflowInterrupted:
         """Note that another attempt has taken over; the caller raises what is returned."""
-        self.interrupt("another attempt has taken over", hand_back=False)
-        self.handed_back = False
+        self.interrupt("another attempt has taken over", Then.NOTHING)
+        self.then = Then.NOTHING
         self.raised = True
         return WorkflowInterrupted(
             workflow_id=self.workflow_id, reason="another attempt has taken over"
@@ -125,7 +163,7 @@ def running_in_workflow() -> Execution | None:
 def enter(execution: Execution) -> None:
     """Make the caller's context that of an attempt's code."""
     _execution.set(execution)
-    begin_positions()
+    execution.branch = begin_positions()
 
 
 def refuse_blocking(verb: str, twin: str) -> None:

@@ -12,14 +12,14 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from towpath.domain.ids import QueueName, Seq, WorkerId, WorkflowName
-from towpath.executor.context import Execution
+from towpath.executor.context import Execution, Then
 from towpath.executor.due_timers import DueTimers
 from towpath.executor.prefetch import PATIENCE_SECONDS, Prefetched
-from towpath.executor.queue_view import QueueView, split_evenly
+from towpath.executor.queue_view import ROWS_A_TURN, QueueView, split_evenly
 from towpath.executor.slots import Slots
 from towpath.store.claims import (
     Claimed,
@@ -37,8 +37,6 @@ from towpath.store.workers import QueueSight
 
 # An enqueue in one statement is over within a few milliseconds; the second look is for a slow disk.
 SECOND_LOOKS_SECONDS = (0.005, 0.05)
-# So many delayed workflows join the line in one turn at most, and so many strays are gathered.
-ROWS_A_TURN = 1000
 STARTS_BETWEEN_TRIMS = 64
 
 logger = logging.getLogger("towpath.worker")
@@ -49,11 +47,13 @@ class Reports:
     """Whom the dispatcher tells: of claims, of committed ends, of outcomes that came too late.
 
     `claimed` has the time.monotonic() by which the functions must begin, where a limiter dates them.
+    `asleep` takes attempts that have left this process's memory where they waited.
     """
 
     claimed: Callable[[Sequence[Claimed], float | None], None]
     ended: Callable[[Sequence[Outcome]], None]
     stale: Callable[[Seq], None]
+    asleep: Callable[[Sequence[Execution]], None]
 
 
 class Dispatcher:
@@ -65,11 +65,13 @@ class Dispatcher:
         slots: int,
         names: Callable[[], Sequence[WorkflowName]],
         reports: Reports,
-        versions: Sequence[str] = ("",),
+        stamp: str = "",
     ) -> None:
         self._statements = statements
         self._names = names
-        self._versions = versions
+        self._stamp = stamp
+        self.versions: Sequence[str] = tuple(dict.fromkeys(("", stamp)))
+        """The versions of waiting workflows that it takes: its own, and whether what carries none."""
         self._reports = reports
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
@@ -83,6 +85,7 @@ class Dispatcher:
         self._signalled = False
         self._outcomes: list[Outcome] = []
         self._hand_back: list[tuple[Seq, int]] = []
+        self._falling_asleep: set[tuple[Seq, int]] = set()
         self.active: dict[tuple[Seq, int], Execution] = {}
         self.worker_id: WorkerId | None = None
         self.claiming = True
@@ -101,13 +104,17 @@ class Dispatcher:
         self._signalled = False
         now = self._loop.time()
         self._prefetched.ended(len(self._arrived), now)
+        asleep: list[Execution] = []
         while self._arrived:
             execution, outcome = self._arrived.popleft()
             execution.seat.end()
             if outcome is not None:
                 self._outcomes.append(outcome)
-            elif execution.handed_back:
+            elif execution.then is Then.BACK:
                 self._hand_back.append((execution.seq, execution.attempt))
+            elif execution.then is Then.ASLEEP:
+                asleep.append(execution)
+                self._falling_asleep.add((execution.seq, execution.attempt))
             self.active.pop((execution.seq, execution.attempt), None)
             view = self._queues.get(execution.queue)
             if view is None:
@@ -115,14 +122,39 @@ class Dispatcher:
             view.hot = view.hot or view.limited
             if execution.late:
                 view.was_late(now)
+        if asleep:
+            self._reports.asleep(asleep)
         self._begin_prefetched()
         self._wake.set()
+
+    def slept(self, attempts: Sequence[tuple[Seq, int]], kept: Collection[Seq]) -> None:
+        """Attempts have been put to sleep; those that were not kept so go back to their line."""
+        self._falling_asleep.difference_update(attempts)
+        self._hand_back += [attempt for attempt in attempts if attempt[0] not in kept]
+        self._wake.set()
+
+    def adopt(self, rows: Sequence[Claimed]) -> None:
+        """Begin what a claim took whose answer was lost; what a limiter dates has to be dated anew."""
+        for row in rows:
+            view = self._queues.get(row.queue)
+            if view is None or view.dated or not self.claiming or self.slots.free <= 0:
+                self._give_up([row])
+            else:
+                self.slots.take(1)
+                self._reports.claimed([row], None)
 
     def look(self, queue: QueueName) -> None:
         """Look at a queue: a NOTIFY named it, or this process has put something there."""
         view = self._queues.get(queue)
         if view is not None and not view.hot:
             view.hot, view.passed = True, {}
+            self._wake.set()
+
+    def rouse(self, queue: QueueName) -> None:
+        """Somebody waits no more in a queue, and no worker has it in memory."""
+        view = self._queues.get(queue)
+        if view is not None:
+            view.awake = True
             self._wake.set()
 
     def ask_outlook(self, queue: QueueName) -> None:
@@ -147,6 +179,7 @@ class Dispatcher:
             if sight.waiting and now - view.polled_at >= _poll_interval(view):
                 view.hot, view.polled_at = True, now
             view.stray = sight.stray
+            view.awake |= sight.awake
             view.forgive(now)
             self._timers.set(view.name, sight.due_seconds)
         self._wake.set()
@@ -172,10 +205,23 @@ class Dispatcher:
         for attempt in attempts:
             execution = self.active.get(attempt)
             if execution is not None:
-                execution.interrupt("it was cancelled", hand_back=True)
+                execution.interrupt("it was cancelled", Then.BACK)
         fenced = set(attempts)
         if any((r.seq, r.attempt) in fenced for r in self._prefetched.rows):
             self._give_up(self._prefetched.give_up())
+
+    def releases(self, queue: QueueName) -> bool:
+        """Tell whether a queue gives the places of waiting workflows back."""
+        view = self._queues.get(queue)
+        return view is not None and view.settings.release_while_waiting
+
+    def begins(self, current: str | None) -> None:
+        """Learn which version begins what carries none: this one, unless another is current.
+
+        An unversioned worker runs whatever carries no version.
+        """
+        others = bool(self._stamp) and current not in (None, self._stamp)
+        self.versions = (self._stamp,) if others else tuple(dict.fromkeys(("", self._stamp)))
 
     def serve_as(self, worker_id: WorkerId) -> None:
         """The worker has a new row: nobody calls it yet, and every queue deserves a look."""
@@ -197,7 +243,8 @@ class Dispatcher:
         """Whether nothing runs and nothing is left to write."""
         return not (
             self.active or self._arrived or self._outcomes or self._hand_back or self._prefetched
-        )
+            or self._falling_asleep
+        )  # fmt: skip
 
     @property
     def shortest_poll(self) -> float:
@@ -212,6 +259,7 @@ class Dispatcher:
             *self.active,
             *((o.seq, o.attempt) for o in self._outcomes),
             *self._hand_back,
+            *self._falling_asleep,
             *((r.seq, r.attempt) for r in self._prefetched.rows),
         ]
 
@@ -263,7 +311,8 @@ class Dispatcher:
         return Turn(
             worker=worker,
             names=self._names(),
-            versions=self._versions,
+            versions=self.versions,
+            stamp=self._stamp,
             outcomes=outcomes,
             hand_back=list(self._hand_back),
             claims=claims,
@@ -283,7 +332,7 @@ class Dispatcher:
     def _share_slots(self) -> list[ClaimRequest]:
         """Split the free slots evenly among the hot queues; the odd ones go round."""
         now = self._loop.time()
-        hot = [v for v in self._queues.values() if v.hot and not v.paused]
+        hot = [v for v in self._queues.values() if (v.hot and not v.paused) or v.awake]
         ahead = self._prefetched.allowance(now) if any(v.prefetches for v in hot) else 0
         free = self.slots.free
         if free + ahead <= 0:
@@ -291,7 +340,8 @@ class Dispatcher:
         self._rotation += 1
         limits = dict.fromkeys((v.name for v in hot), 0)
         split_evenly(limits, [v.name for v in hot], free, self._rotation)
-        split_evenly(limits, [v.name for v in hot if v.prefetches], ahead, self._rotation)
+        ahead_of = [v.name for v in hot if v.prefetches and not v.awake]
+        split_evenly(limits, ahead_of, ahead, self._rotation)
         return [v.request(limits[v.name], now) for v in hot if limits[v.name] > 0]
 
     async def _take(self, session: Session, turn: Turn) -> None:
@@ -302,7 +352,7 @@ class Dispatcher:
             for request in turn.claims:
                 # a call that comes while the claim is under way makes it hot again
                 view = self._queues[request.queue]
-                view.hot = view.ripen = False
+                view.sent(request)
             for name in turn.outlook:
                 self._queues[name].wants_outlook = False
             result = await take_turn(session, self._statements, turn)
@@ -322,9 +372,8 @@ class Dispatcher:
             if view_now is not None:
                 now = self._loop.time()
                 view_now.learn(request, rows, now, now - began_at)
-                view_now.ripen |= result.ripened.get(request.queue, 0) == ROWS_A_TURN
-                view_now.hot |= view_now.ripen
-            self._begin(turn, rows, view_now, sent_at + request.margin)
+                view_now.ripened(result.ripened.get(request.queue, 0))
+            self._begin(turn, request, rows, sent_at + request.margin)
         self._look_ahead(result)
 
     def _settle(self, turn: Turn, result: TurnResult) -> None:
@@ -345,8 +394,9 @@ class Dispatcher:
                 view.hot |= result.gathered[name] > 0
 
     def _begin(
-        self, turn: Turn, rows: Sequence[Claimed], view: QueueView | None, begin_by: float
+        self, turn: Turn, request: ClaimRequest, rows: Sequence[Claimed], begin_by: float
     ) -> None:
+        view = self._queues.get(request.queue)
         if turn.worker != self.worker_id:
             return  # the lease ended before the answer came, and with it these places
         if not self.claiming:
@@ -357,8 +407,9 @@ class Dispatcher:
         begun, rest = rows[:free], rows[free:]
         self.slots.take(len(begun))
         if begun:
-            self._reports.claimed(begun, begin_by if view is None or view.dated else None)
-        if view is None or not view.prefetches:
+            dated = request.way is not ClaimWay.AWAKE and (view is None or view.dated)
+            self._reports.claimed(begun, begin_by if dated else None)
+        if request.way is not ClaimWay.AWAKE and (view is None or not view.prefetches):
             self._give_up(rest)  # a slot was retaken meanwhile, or the settings have changed
         else:
             self._hold(rest)
@@ -371,13 +422,13 @@ class Dispatcher:
             self._timers.set(view.name, outlook.seconds)
             if outlook.unfolded and view.settings.partition_queue and not view.paused:
                 view.hot = True
-        if any(v.hot or v.wants_sleep or v.wants_wake for v in self._queues.values()):
+        if any(v.hot or v.awake or v.wants_sleep or v.wants_wake for v in self._queues.values()):
             self._wake.set()
 
     def _due(self, name: QueueName) -> None:
         view = self._queues.get(name)
         if view is not None:
-            view.hot = view.ripen = True
+            view.hot = view.ripen = view.awake = True
             self._wake.set()
 
     def _asleep(self, name: QueueName) -> None:

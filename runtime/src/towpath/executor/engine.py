@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,14 +19,14 @@ from towpath.domain.errors import (
     SchemaMissingError,
     SchemaOlderError,
 )
-from towpath.domain.ids import Seq
+from towpath.executor.group_commit import GroupCommit, Key
 from towpath.executor.inside_transaction import refuse_in_transaction
+from towpath.executor.listener import WaitListener
 from towpath.executor.loops import LoopThread
 from towpath.executor.positions import workflow_task_factory
-from towpath.executor.recorder import StepRecorder
 from towpath.executor.registry import Registry
-from towpath.executor.results import ResultWatcher
-from towpath.store import steps, workflows
+from towpath.executor.wait_hub import WaitHub
+from towpath.store import steps, waits
 from towpath.store.connect import Endpoint, open_async, reason_of
 from towpath.store.lending import AsyncConnections, BlockingConnections, Verb
 from towpath.store.migrate import migrate, schema_state
@@ -72,8 +72,18 @@ class Engine:
         self._schema_checked = False
         self.may_migrate = False
         """Whether the first use may migrate a missing or older schema; launch allows it."""
-        self.recorder = StepRecorder(self._record, lambda: self.io.loop)
-        self.watcher = ResultWatcher(self._ask_results)
+        self.recorder = GroupCommit[steps.NewStep, bool](self._record, lambda: self.io.loop)
+        self.beginner = GroupCommit[waits.Wait, waits.Begun](self._begin, lambda: self.io.loop)
+        self.caller = GroupCommit[waits.Wait, bool](self._call_me, lambda: self.io.loop)
+        self.dropper = GroupCommit[waits.Wait, bool](self._drop, lambda: self.io.loop)
+        self.hub = WaitHub(self._look, listens=not settings.endpoint.pooled)
+        self._listener = WaitListener(
+            settings.endpoint,
+            self.statements.waits_channel,
+            told=self.hub.told,
+            look_again=self.hub.look_again,
+        )
+        self.hub.interested = self._listener.interested
 
     def shares_database(self, other: Engine) -> bool:
         """Tell whether both work on one schema of one database, as far as their URIs tell."""
@@ -105,9 +115,13 @@ class Engine:
     async def run_async(self, verb: Verb[T]) -> T:
         """Run a verb on the library's loop and await it on the caller's."""
         refuse_in_transaction("a verb of Towpath")
+        return await self.on_io(self.on_loop(verb))
+
+    async def on_io(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the library's loop and await it on the caller's."""
         if self.io.is_current:
-            return await self.on_loop(verb)
-        return await asyncio.wrap_future(self.io.submit(self.on_loop(verb)))
+            return await coroutine
+        return await asyncio.wrap_future(self.io.submit(coroutine))
 
     async def on_loop(self, verb: Verb[T]) -> T:
         """As `run`, on the library's own loop."""
@@ -154,11 +168,20 @@ class Engine:
 
     # -- what the parts above write and read
 
-    async def _record(self, new: Sequence[steps.NewStep]) -> set[tuple[Seq, str]]:
+    async def _record(self, new: Sequence[steps.NewStep]) -> Mapping[Key, bool]:
         return await self.persist(lambda session: steps.record(session, self.statements, new))
 
-    async def _ask_results(self, seqs: Sequence[Seq]) -> Sequence[workflows.EndedWorkflow]:
-        return await self.persist(lambda session: workflows.results(session, self.statements, seqs))
+    async def _begin(self, new: Sequence[waits.Wait]) -> Mapping[Key, waits.Begun]:
+        return await self.persist(lambda session: waits.begin(session, self.statements, new))
+
+    async def _call_me(self, new: Sequence[waits.Wait]) -> Mapping[Key, bool]:
+        return await self.persist(lambda session: waits.call_me(session, self.statements, new))
+
+    async def _drop(self, old: Sequence[waits.Wait]) -> Mapping[Key, bool]:
+        return await self.persist(lambda session: waits.drop(session, self.statements, old))
+
+    async def _look(self, at: Sequence[waits.Wait]) -> Mapping[Key, waits.Look]:
+        return await self.persist(lambda session: waits.look(session, self.statements, at))
 
     def close(self) -> None:
         """Close the connections and end the loops."""
@@ -166,9 +189,13 @@ class Engine:
             return
         self._blocking.close()
         self.transactions.close()
-        self.io.submit(self._async.close()).result(timeout=10)
+        self.io.submit(self._close()).result(timeout=10)
         self.workflow_loop.stop()
         self.io.stop()
+
+    async def _close(self) -> None:
+        self._listener.close()
+        await self._async.close()
 
 
 class BackOff:

@@ -15,26 +15,58 @@ from typing import Any
 
 
 class Branch:
-    """Counts the positions of one task."""
+    """Counts the positions of one task, and knows whether it waits.
 
-    __slots__ = ("_numbers", "_prefix")
+    Attributes:
+        waits: How many durable waits are under way in the task itself.
+    """
+
+    __slots__ = ("_children", "_next", "_prefix", "waits")
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
-        self._numbers = itertools.count(1)  # its next() is one step for threads that share a branch
+        self._next = itertools.count(1)  # its next() is one step for threads that share a branch
+        self._children: set[Branch] = set()
+        self.waits = 0
 
     def take(self) -> str:
         """Return the next position."""
-        return f"{self._prefix}{next(self._numbers)}"
+        return f"{self._prefix}{next(self._next)}"
+
+    def fork(self) -> Branch:
+        """Return the branch of a new task, which takes a position of this one."""
+        child = Branch(f"{self.take()}.")
+        self._children.add(child)
+        return child
+
+    def join(self, child: Branch) -> None:
+        """The task of a branch has ended."""
+        self._children.discard(child)
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether nothing but durable waits goes on in the task and those that it has made.
+
+        A task that has made others is presumed to await them.
+        """
+        children = list(self._children)
+        return all(c.only_waits for c in children) if children else self.waits > 0
 
 
 _branch: contextvars.ContextVar[Branch] = contextvars.ContextVar("towpath_branch")
 _step: contextvars.ContextVar[str | None] = contextvars.ContextVar("towpath_step", default=None)
 
 
-def begin_positions() -> None:
+def begin_positions() -> Branch:
     """Count from 1 in the caller's context, which is that of an attempt's code."""
-    _branch.set(Branch())
+    branch = Branch()
+    _branch.set(branch)
+    return branch
+
+
+def current_branch() -> Branch:
+    """Return the branch of the running task."""
+    return _branch.get()
 
 
 def take_position() -> str:
@@ -73,6 +105,10 @@ def workflow_task_factory(
     if context is None:
         context = contextvars.copy_context()
     parent = context.get(_branch)
-    if parent is not None and context.get(_step) is None:
-        context.run(_branch.set, Branch(f"{parent.take()}."))
-    return asyncio.Task(coro, loop=loop, context=context, **options)
+    if parent is None or context.get(_step) is not None:
+        return asyncio.Task(coro, loop=loop, context=context, **options)
+    branch = parent.fork()
+    context.run(_branch.set, branch)
+    task = asyncio.Task(coro, loop=loop, context=context, **options)
+    task.add_done_callback(lambda _: parent.join(branch))
+    return task

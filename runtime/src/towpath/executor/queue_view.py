@@ -18,6 +18,8 @@ from towpath.store.claims import (
 
 # Under a steady load the worker stops asking for calls; one full claim alone is no steady load.
 FULL_CLAIMS_BEFORE_AWAKE = 8
+# So many delayed workflows join the line in one turn at most, and so many strays are gathered.
+ROWS_A_TURN = 1000
 # Looking through a line from its start again may cost so much of the time at most.
 RESCAN_SHARE = 0.05
 LONGEST_MARGIN_SECONDS = 1.28
@@ -34,7 +36,8 @@ class QueueView:
 
     Attributes:
         wants_sleep: Whether `sleeper` is to say that this worker waits for a call.
-        ripen: Whether delayed workflows may have become due.
+        ripen: Whether delayed workflows, or sleeping ones, may have become due.
+        awake: Whether workflows whose wait is over may be there to go on; a pause does not hold them.
         wants_outlook: Whether to ask when something becomes due.
         stray: Whether partitioning was switched and workflows of before are to be gathered.
         passed: The places that the last claim passed, by name.
@@ -50,6 +53,7 @@ class QueueView:
     wants_wake: bool = False
     wants_outlook: bool = False
     ripen: bool = True
+    awake: bool = False
     stray: bool = False
     full_claims: int = 0
     polled_at: float = 0.0
@@ -86,11 +90,25 @@ class QueueView:
             queue=self.name,
             limit=limit,
             revision=self.revision,
-            way=self.way,
+            way=ClaimWay.AWAKE if self.awake else self.way,
             passed=self.passed,
             margin=self.margin,
             ripen=self.ripen,
         )
+
+    def sent(self, request: ClaimRequest) -> None:
+        """A claim is under way; a call that comes meanwhile makes the queue hot again."""
+        if request.way is ClaimWay.AWAKE:
+            self.awake = False
+        else:
+            self.hot = False
+        self.ripen = False
+
+    def ripened(self, count: int) -> None:
+        """So many have become due: they joined the line, or can go on."""
+        self.ripen |= count == ROWS_A_TURN
+        self.awake |= count > 0
+        self.hot |= count > 0
 
     def asks_outlook(self, *, claimed: bool) -> bool:
         """Tell whether the next turn, which claims from it or not, asks when something becomes due."""
@@ -101,6 +119,9 @@ class QueueView:
         self, request: ClaimRequest, rows: Sequence[Claimed], now: float, took: float
     ) -> None:
         """Believe what a claim came back with, after `took` seconds."""
+        if request.way is ClaimWay.AWAKE:
+            self.awake |= len(rows) == request.limit
+            return
         if len(rows) == request.limit:
             self.hot = True
             self.full_claims += 1

@@ -47,11 +47,6 @@ class Registration:
         """The workflows that it can run."""
         return self._engine.registry.names
 
-    @property
-    def versions(self) -> Sequence[str]:
-        """The versions of waiting workflows that it takes: what carries none, and its own."""
-        return list(dict.fromkeys(("", self._settings.version)))
-
     def _identity(self) -> workers.WorkerIdentity:
         settings = self._settings
         definitions = self._engine.registry.workflows()
@@ -85,7 +80,7 @@ class Registration:
         )
         return self.worker_id
 
-    async def look(self, session: AsyncSession) -> workers.Sight:
+    async def look(self, session: AsyncSession, versions: Sequence[str]) -> workers.Sight:
         """Renew the lease and look at every queue; where code has declared more, write that first."""
         if self.worker_id is None:
             return workers.Sight(alive=False, dead=False, fenced=False, queues=())
@@ -97,7 +92,7 @@ class Registration:
             worker=self.worker_id,
             queues=self.queues,
             names=self.names,
-            versions=self.versions,
+            versions=versions,
             lease=self._settings.lease,
         )
         if sight.alive:

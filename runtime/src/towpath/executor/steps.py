@@ -169,7 +169,7 @@ async def keep(execution: Execution, step: NewStep, pace: Pace) -> None:
     Raises:
         WorkflowInterrupted: the attempt no longer holds its place; nothing was written.
     """
-    if not await pace.until(execution.engine.recorder.record(step)):
+    if not await pace.until(execution.engine.recorder.add(step)):
         raise execution.fenced()
 
 

@@ -1,21 +1,94 @@
-"""Durable waits: the worker's slot is given back, the queue's place is kept."""
+"""Durable waits of workflows: the worker's slot is given back, the queue's place is kept."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from towpath.domain.errors import ResultTimeoutError
-from towpath.domain.ids import Seq, WorkflowId
-from towpath.executor.context import Execution
-from towpath.executor.engine import Engine
-from towpath.store.workflows import EndedWorkflow
+from towpath.domain.errors import ConcurrentReceiveError, NonDeterminismError
+from towpath.executor.context import Execution, OpenWait
+from towpath.executor.positions import current_branch
+from towpath.executor.steps import Pace
+from towpath.store.waits import STALE, Look, Wait, WaitKind
 
 T = TypeVar("T")
 
+# The end of a workflow that comes as soon needs no row in Postgres to be waited for.
+UNWRITTEN_SECONDS = 0.02
 
-async def wait_without_slot(execution: Execution, waited: Coroutine[Any, Any, T]) -> T:
+
+async def wait_durably(execution: Execution, wait: Wait, pace: Pace) -> Look:
+    """Return how a wait of a workflow has ended; what it is recorded as is the caller's to write.
+
+    Raises:
+        ConcurrentReceiveError: another branch receives from the same topic at this moment.
+        NonDeterminismError: another kind of wait was begun at this position.
+        WorkflowInterrupted: the attempt must end here, or no longer holds its place.
+    """
+    execution.check()
+    opened = _open(execution, wait)
+    branch = current_branch()
+    branch.waits += 1
+    try:
+        look = await pace.until(execution.engine.io.submit(_wait(execution, opened)))
+    finally:
+        branch.waits -= 1
+        execution.open_waits.pop(wait.position, None)
+    if look.state == STALE:
+        raise execution.fenced()
+    return look
+
+
+def _open(execution: Execution, wait: Wait) -> OpenWait:
+    if wait.kind is WaitKind.MESSAGE and any(
+        o.wait.kind is WaitKind.MESSAGE and o.wait.topic == wait.topic
+        for o in list(execution.open_waits.values())
+    ):
+        raise ConcurrentReceiveError(workflow_id=execution.workflow_id, topic=wait.topic)
+    opened = execution.open_waits[wait.position] = OpenWait(wait, time.monotonic())
+    return opened
+
+
+async def _wait(execution: Execution, opened: OpenWait) -> Look:
+    """Look, and where it is not over yet, wait for it without the slot; on the library's loop."""
+    engine, wait = execution.engine, opened.wait
+    if wait.kind is not WaitKind.TIME:
+        look = await engine.hub.look(wait)
+        if look.state is not None:
+            return look
+    return await _without_slot(execution, _until_over(execution, opened))
+
+
+async def _until_over(execution: Execution, opened: OpenWait) -> Look:
+    engine, wait = execution.engine, opened.wait
+    if wait.kind is WaitKind.END and wait.seconds is None:
+        try:
+            async with asyncio.timeout(UNWRITTEN_SECONDS):
+                return await engine.hub.wait(wait, None)
+        except TimeoutError:
+            pass
+    begun = await asyncio.wrap_future(engine.beginner.add(wait))
+    if begun is None:
+        return Look(STALE, None, None)
+    if begun.verb != wait.verb:
+        raise NonDeterminismError(
+            workflow_id=execution.workflow_id,
+            position=wait.position,
+            recorded=begun.verb,
+            reached=wait.verb,
+        )
+    opened.written = True
+    try:
+        return await engine.hub.wait(wait, begun.seconds)
+    except asyncio.CancelledError:
+        if execution.interruption is None:  # the code no longer wants it; nobody else will
+            engine.dropper.add(wait)
+        raise
+
+
+async def _without_slot(execution: Execution, waited: Coroutine[Any, Any, T]) -> T:
     """Await something in a workflow's name, on the library's loop, while others use its slot.
 
     Raises:
@@ -37,20 +110,3 @@ async def wait_without_slot(execution: Execution, waited: Coroutine[Any, Any, T]
     finally:
         execution.end_wait(wake)
         await execution.seat.end_wait(interrupted=execution.interruption is not None)
-
-
-async def wait_for_end(
-    engine: Engine, seq: Seq, workflow_id: WorkflowId, timeout_seconds: float | None
-) -> EndedWorkflow:
-    """Return how a workflow ended, on the library's loop.
-
-    Raises:
-        ResultTimeoutError: it did not end in time.
-    """
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            return await engine.watcher.wait(seq)
-    except TimeoutError:
-        raise ResultTimeoutError(
-            workflow_id=workflow_id, timeout_seconds=timeout_seconds or 0
-        ) from None

@@ -22,7 +22,8 @@ from towpath.domain.errors import (
 )
 from towpath.domain.ids import QueueName, Seq, WorkerId
 from towpath.executor.admission import Admission
-from towpath.executor.context import current_execution
+from towpath.executor.context import Execution, Then, current_execution
+from towpath.executor.deadlines import Deadlines
 from towpath.executor.declarations import declare_queues
 from towpath.executor.dispatcher import Dispatcher, Reports
 from towpath.executor.engine import BackOff, Engine
@@ -31,13 +32,13 @@ from towpath.executor.maintenance.services import services_of
 from towpath.executor.registration import Registration
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
+from towpath.executor.sleeping import Sleeping
 from towpath.executor.transactions import check_databases
 from towpath.store import workers
-from towpath.store.claims import Claimed, Outcome, fenced_places, hand_back_unknown
+from towpath.store.claims import Claimed, Outcome, fenced_places, find_unknown
 from towpath.store.connect import open_async
 from towpath.store.queues import settings_of
 from towpath.store.session import AsyncSession
-from towpath.store.workflows import EndedWorkflow
 
 logger = logging.getLogger("towpath.worker")
 
@@ -72,6 +73,8 @@ class Worker:
         self._dispatcher: Dispatcher
         self._runner: WorkflowRunner
         self._admission: Admission
+        self._sleeping: Sleeping
+        self._deadlines = Deadlines(engine)
         self._serving: concurrent.futures.Future[None] | None = None
         self._serving_task: asyncio.Task[None] | None = None
         self._drained_by = 0.0
@@ -151,14 +154,15 @@ class Worker:
     # -- the life of it, on the library's loop
 
     async def _serve(self) -> None:
-        reports = Reports(self._claimed, self._ended, self._stale)
+        reports = Reports(self._claimed, self._ended, self._stale, self._asleep)
         self._dispatcher = Dispatcher(
             self._engine.statements,
             self.settings.slots,
             lambda: self._row.names,
             reports,
-            self._row.versions,
+            self.settings.version,
         )
+        self._sleeping = Sleeping(self._engine, self._dispatcher)
         self._runner = WorkflowRunner(self._engine, self._dispatcher.finished)
         self._admission = Admission(self._engine, self._dispatcher, self._runner)
         self._serving_task = asyncio.current_task()
@@ -174,8 +178,9 @@ class Worker:
             self._failure = error
             logger.exception("worker failed")
         finally:
+            self._deadlines.next_in(None)
             for execution in list(self._dispatcher.active.values()):
-                execution.interrupt("its worker has ended", hand_back=True)
+                execution.interrupt("its worker has ended", Then.BACK)
             self._stopped.set()
 
     async def _serve_until_drained(self) -> None:
@@ -205,7 +210,7 @@ class Worker:
             await check_databases(engine, session)
             heartbeat = Heartbeat(self, beats, AsyncSession(beats, prepare=prepare))
             await self.register(session)
-            await self._give_back_unknown(session)
+            await self._adopt_unknown(session)
             back_off.over()
             await self._run_together(session, heartbeat)
 
@@ -213,7 +218,7 @@ class Worker:
         beating = asyncio.create_task(heartbeat.run())
         turning = asyncio.create_task(self._dispatcher.run(session))
         draining = asyncio.create_task(self._drained())
-        serving = [asyncio.create_task(s.run()) for s in self.services]
+        serving = [asyncio.create_task(s.run()) for s in (self._sleeping, *self.services)]
         tasks = (beating, turning, draining, *serving)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -235,24 +240,26 @@ class Worker:
         await self.saw(await self.look(session), session)
         self._registered.set()
 
-    async def _give_back_unknown(self, session: AsyncSession) -> None:
-        """Give back what a claim took whose answer was lost; no turn is under way at this moment."""
+    async def _adopt_unknown(self, session: AsyncSession) -> None:
+        """Begin what a claim took whose answer was lost; no turn is under way at this moment."""
         if self._row.worker_id is not None:
-            await hand_back_unknown(
+            rows = await find_unknown(
                 session,
                 self._engine.statements,
                 worker=self._row.worker_id,
-                queues=self.queues,
                 known=self._dispatcher.known,
             )
+            self._dispatcher.adopt(rows)
 
     async def look(self, session: AsyncSession) -> workers.Sight:
         """Renew the lease and look at every queue."""
-        return await self._row.look(session)
+        return await self._row.look(session, self._dispatcher.versions)
 
     async def saw(self, sight: workers.Sight, session: AsyncSession) -> None:
         """Take what a poll saw; read the settings that have changed, and what was cancelled."""
         statements = self._engine.statements
+        self._dispatcher.begins(sight.current_version)
+        self._deadlines.next_in(sight.deadline_seconds)
         changed = self._dispatcher.saw(sight.queues)
         if changed:
             self._dispatcher.configure(await settings_of(session, statements, changed))
@@ -270,6 +277,8 @@ class Worker:
         queue = QueueName(name)
         if news == "due":
             self._dispatcher.ask_outlook(queue)
+        elif news == "awake":
+            self._dispatcher.rouse(queue)
         elif not news:
             self.called(queue)
         return news in {"settings", "cancelled"} and queue in self.queues
@@ -293,7 +302,7 @@ class Worker:
         """Somebody ended this worker's lease: what it runs is stale, and it registers anew."""
         logger.warning("lease lost", extra={"worker_id": self._row.worker_id})
         for execution in self._dispatcher.active.values():
-            execution.interrupt("its worker's lease ended", hand_back=False)
+            execution.interrupt("its worker's lease ended", Then.NOTHING)
         self._row.worker_id = self._dispatcher.worker_id = None
 
     async def end_dead_leases(self, session: AsyncSession) -> None:
@@ -318,10 +327,13 @@ class Worker:
 
     def _ended(self, outcomes: Sequence[Outcome]) -> None:
         """Tell those in this process who wait for what has just been committed."""
-        watcher = self._engine.watcher
+        hub = self._engine.hub
         for outcome in outcomes:
-            if watcher.is_awaited(outcome.seq):
-                watcher.tell(EndedWorkflow(outcome.seq, outcome.status, outcome.output))
+            if hub.is_awaited(outcome.seq):
+                hub.tell_end(outcome.seq, outcome.status, outcome.output)
+
+    def _asleep(self, executions: Sequence[Execution]) -> None:
+        self._sleeping.fall_asleep(executions)
 
     def _stale(self, seq: Seq) -> None:
         # another attempt took over, or it was written already and the answer was lost
@@ -360,7 +372,7 @@ class Worker:
     def _interrupt_after_deadline(self) -> None:
         if asyncio.get_running_loop().time() >= self._drained_by:
             for execution in list(self._dispatcher.active.values()):
-                execution.interrupt("its worker stops", hand_back=True)
+                execution.interrupt("its worker stops", Then.BACK)
 
     async def _say_draining(self) -> None:
         worker_id = self._row.worker_id

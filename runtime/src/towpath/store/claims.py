@@ -48,6 +48,8 @@ class ClaimWay(Enum):
     """No limit that workers share: no gate."""
     GATED = "gated"
     PARTITIONED = "partitioned"
+    AWAKE = "awake"
+    """Only what has waited and goes on, whatever the queue's settings."""
 
 
 def way_of(settings: QueueSettings) -> ClaimWay:
@@ -73,7 +75,7 @@ class ClaimRequest:
             from there. Names that are not in it are looked through from the start.
         margin: Seconds after the claim by which a limited queue's functions have begun: each start
             is dated so much later than its claim.
-        ripen: Whether delayed workflows may be due, and join the line first.
+        ripen: Whether delayed workflows may be due, and join the line first, and sleeping ones go on.
     """
 
     queue: QueueName
@@ -83,6 +85,11 @@ class ClaimRequest:
     passed: Mapping[WorkflowName, Place] = field(default_factory=dict)
     margin: float = START_MARGIN_SECONDS
     ripen: bool = False
+
+    @property
+    def gated(self) -> bool:
+        """Whether the gate is locked first: some limit is counted that workers share."""
+        return self.way is not ClaimWay.FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +120,12 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What one round trip of a worker does."""
+    """What one round trip of a worker does. `stamp` is the version that it gives to what has none."""
 
     worker: WorkerId
     names: Sequence[WorkflowName]
     versions: Sequence[str] = ("",)
+    stamp: str = ""
     outcomes: Sequence[Outcome] = ()
     claims: Sequence[ClaimRequest] = ()
     hand_back: Sequence[tuple[Seq, int]] = ()
@@ -143,7 +151,8 @@ class TurnResult:
 
     Attributes:
         stale: Outcomes whose attempt no longer held its place.
-        ripened: How many delayed workflows joined the line, of at most 1,000 a queue.
+        ripened: How many delayed workflows joined the line, or sleeping ones can go on, of at most
+            1,000 a queue.
         gathered: How many workflows partitioning's switch had left behind, of at most 1,000.
     """
 
@@ -152,6 +161,9 @@ class TurnResult:
     outlook: dict[QueueName, Outlook] = field(default_factory=dict)
     ripened: dict[QueueName, int] = field(default_factory=dict)
     gathered: dict[QueueName, int] = field(default_factory=dict)
+
+
+_CLAIMS = {ClaimWay.PARTITIONED: "claim_partitioned", ClaimWay.AWAKE: "claim_awake"}
 
 
 class _Calls:
@@ -183,6 +195,7 @@ async def take_turn(session: Session, statements: Statements, turn: Turn) -> Tur
     calls.add("hold_worker", {"worker": turn.worker, "queues": queues})
     if turn.outcomes:
         calls.add("complete", _outcomes(turn.outcomes))
+        calls.add("tell_ends", {"seqs": [outcome.seq for outcome in turn.outcomes]})
     if turn.hand_back:
         calls.add("hand_back", _attempts(turn.hand_back))
     for queue in turn.gather:
@@ -190,8 +203,9 @@ async def take_turn(session: Session, statements: Statements, turn: Turn) -> Tur
     for request in requests:
         if request.ripen:
             calls.add("ripen", {"queue": request.queue}, request.queue)
+            calls.add("rouse", {"queue": request.queue}, request.queue)
     for request in requests:
-        if request.way is not ClaimWay.FREE:
+        if request.gated:
             calls.add("lock_gate", {"queue": request.queue}, request.queue)
     for request in requests:
         _add_claim(calls, turn, request)
@@ -208,7 +222,11 @@ def _add_claim(calls: _Calls, turn: Turn, request: ClaimRequest) -> None:
         "names": list(turn.names),
         "versions": list(turn.versions),
         "margin": request.margin,
+        "stamp": turn.stamp,
     }
+    if request.way is ClaimWay.AWAKE:
+        calls.add("claim_awake", parameters, request.queue)
+        return
     if request.way is ClaimWay.PARTITIONED:
         # more than are taken, so that all are folded in time; not all at once, which would hold up claims
         most = 2 * request.limit + LEAST_FOLDED
@@ -239,13 +257,16 @@ def _result(calls: _Calls, turn: Turn, results: Sequence[list[Row]]) -> TurnResu
         stale = frozenset((o.seq, o.attempt) for o in turn.outcomes) - written
     claimed = {}
     for request in turn.claims:
-        name = "claim_partitioned" if request.way is ClaimWay.PARTITIONED else "claim"
+        name = _CLAIMS.get(request.way, "claim")
         claimed[request.queue] = [_claimed(r) for r in calls.rows(results, name, request.queue)]
     return TurnResult(
         claimed,
         stale,
         {q: Outlook(*row) for q in turn.outlook for row in calls.rows(results, "outlook", q)},
-        {q: calls.rows(results, "ripen", q)[0][0] for q in calls.queues("ripen")},
+        {
+            q: max(calls.rows(results, "ripen", q)[0][0], calls.rows(results, "rouse", q)[0][0])
+            for q in calls.queues("ripen")
+        },
         {q: calls.rows(results, "gather", q)[0][0] for q in calls.queues("gather")},
     )
 
@@ -282,25 +303,24 @@ async def fenced_places(
     return [(row[0], row[1]) for row in rows]
 
 
-async def hand_back_unknown(
+async def find_unknown(
     session: Session,
     statements: Statements,
     *,
     worker: WorkerId,
-    queues: Sequence[QueueName],
     known: Sequence[tuple[Seq, int]],
-) -> None:
-    """Give back what a claim took whose answer was lost with the connection.
+) -> list[Claimed]:
+    """Return what a claim took whose answer was lost with the connection; nothing of it has begun.
 
     `known` are the attempts that the worker knows of.
     """
     parameters = {
         "worker": worker,
-        "queues": list(queues),
         "seqs": [seq for seq, _ in known],
         "attempts": [attempt for _, attempt in known],
     }
-    await session.run(
+    _, rows = await session.run(
         (statements["lock_worker"], {"worker": worker}),
-        (statements["hand_back_unknown"], parameters),
+        (statements["find_unknown"], parameters),
     )
+    return [_claimed(row) for row in rows]

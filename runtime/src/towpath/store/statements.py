@@ -1,8 +1,8 @@
 """Named SQL statements, read from the `.sql` files beside this module, with the schema composed in.
 
 A file holds blocks that begin with `-- name: some_name`; a statement's parameters are psycopg's
-`%(name)s`. `{schema}` stands for the schema's identifier and `{channel}` for the literal name of its
-channel, so a literal brace cannot occur.
+`%(name)s`. `{schema}` stands for the schema's identifier, `{channel}` and `{waits}` for the literal names
+of its channels, so a literal brace is doubled.
 """
 
 from __future__ import annotations
@@ -45,12 +45,14 @@ class Statements:
 
     Attributes:
         schema: The schema's name, unquoted.
-        channel: The channel of its NOTIFYs; the payload is a queue's name.
+        channel: The channel that tells workers of queues; the payload begins with a queue's name.
+        waits_channel: The channel that tells those who wait for something: a kind, a seq, a topic.
     """
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
         self.channel = channel_of(schema)
+        self.waits_channel = channel_of(schema, "towpath-waits")
         self._composed: dict[str, bytes] = {}
 
     def __getitem__(self, name: str) -> bytes:
@@ -63,14 +65,21 @@ class Statements:
 
 
 def compose(text: str, schema: str) -> bytes:
-    """Put the schema's quoted identifier, and its channel's literal, in their places."""
-    channel = sql.Literal(channel_of(schema))
-    return sql.SQL(text).format(schema=sql.Identifier(schema), channel=channel).as_bytes()
+    """Put the schema's quoted identifier, and its channels' literals, in their places."""
+    return (
+        sql.SQL(text)
+        .format(
+            schema=sql.Identifier(schema),
+            channel=sql.Literal(channel_of(schema)),
+            waits=sql.Literal(channel_of(schema, "towpath-waits")),
+        )
+        .as_bytes()
+    )
 
 
-def channel_of(schema: str) -> str:
-    """Name the schema's channel within Postgres's limit of 63 bytes."""
-    plain = f"towpath.{schema}"
+def channel_of(schema: str, kind: str = "towpath") -> str:
+    """Name one of the schema's channels within Postgres's limit of 63 bytes."""
+    plain = f"{kind}.{schema}"
     if len(plain.encode()) <= MAX_CHANNEL_BYTES:
         return plain
-    return f"towpath.{hashlib.sha256(schema.encode()).hexdigest()[:32]}"
+    return f"{kind}.{hashlib.sha256(schema.encode()).hexdigest()[:32]}"

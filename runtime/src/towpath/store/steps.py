@@ -14,7 +14,10 @@ from towpath.store.statements import Statements
 
 @dataclass(frozen=True, slots=True)
 class NewStep:
-    """A step that has ended: `output` is its encoded value, or `failure` its recorded failure."""
+    """A step that has ended: `output` is its encoded value, or `failure` its recorded failure.
+
+    `ends_wait` says that it is a durable wait, whose row goes with the record.
+    """
 
     seq: Seq
     attempt: int
@@ -22,7 +25,18 @@ class NewStep:
     name: str
     output: str | None
     failure: str | None
-    took: timedelta
+    took: timedelta = timedelta(0)
+    ends_wait: bool = False
+
+    @property
+    def key(self) -> tuple[Seq, str]:
+        """What names it in the store."""
+        return (self.seq, self.position)
+
+    @property
+    def size(self) -> int:
+        """About how many characters are sent for it."""
+        return len(self.output or "") + len(self.failure or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +66,23 @@ class StepRow:
 
 async def record(
     session: Session, statements: Statements, steps: Sequence[NewStep]
-) -> set[tuple[Seq, str]]:
+) -> dict[tuple[Seq, str], bool]:
     """Write steps in one commit and return which were written; the rest belong to stale attempts."""
-    (rows,) = await session.run(
-        (
-            statements["record_steps"],
-            {
-                "seqs": [s.seq for s in steps],
-                "attempts": [s.attempt for s in steps],
-                "positions": [s.position for s in steps],
-                "names": [s.name for s in steps],
-                "outputs": [s.output for s in steps],
-                "failures": [s.failure for s in steps],
-                "seconds": [s.took.total_seconds() for s in steps],
-            },
-        )
-    )
-    return {(row[0], row[1]) for row in rows}
+    parameters = {
+        "seqs": [s.seq for s in steps],
+        "attempts": [s.attempt for s in steps],
+        "positions": [s.position for s in steps],
+        "names": [s.name for s in steps],
+        "outputs": [s.output for s in steps],
+        "failures": [s.failure for s in steps],
+        "seconds": [s.took.total_seconds() for s in steps],
+    }
+    calls = [(statements["record_steps"], parameters)]
+    if over := sorted(s.key for s in steps if s.ends_wait):
+        named = {"seqs": [seq for seq, _ in over], "positions": [place for _, place in over]}
+        calls.append((statements["drop_waits"], named))
+    rows = (await session.run(*calls))[0]
+    return {(row[0], row[1]): True for row in rows}
 
 
 async def load(

@@ -35,7 +35,8 @@ class QueueSight:
     Attributes:
         waiting: Whether something may be there to claim.
         stray: Whether workflows wait that were enqueued before partitioning was switched.
-        due_seconds: When something delayed becomes due, from now; None where nothing is.
+        due_seconds: When something delayed or asleep becomes due, from now; None where nothing is.
+        awake: Whether workflows wait to go on.
     """
 
     name: QueueName
@@ -43,6 +44,7 @@ class QueueSight:
     waiting: bool
     stray: bool
     due_seconds: float | None
+    awake: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,16 @@ class Sight:
     """What a poll saw. `alive` is False where somebody ended this worker's lease.
 
     `dead` says that another worker's lease has run out, `fenced` that a workflow which runs here was
-    cancelled.
+    cancelled, `current_version` which version begins unstamped work, `deadline_seconds` when the next
+    deadline of any workflow passes.
     """
 
     alive: bool
     dead: bool
     fenced: bool
     queues: Sequence[QueueSight]
+    current_version: str | None = None
+    deadline_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +157,21 @@ async def poll(
             },
         )
     )
-    alive, dead, fenced = rows[0][:3]
-    sights = [QueueSight(*row[3:]) for row in rows if row[3] is not None]
-    return Sight(alive=alive > 0, dead=dead, fenced=fenced, queues=sights)
+    alive, dead, fenced, version, deadline = rows[0][:5]
+    return Sight(
+        alive=alive > 0,
+        dead=dead,
+        fenced=fenced,
+        queues=[QueueSight(*row[5:]) for row in rows if row[5] is not None],
+        current_version=version,
+        deadline_seconds=deadline,
+    )
+
+
+async def expire(session: Session, statements: Statements) -> int:
+    """Cancel workflows whose deadline has passed, whoever runs them; return how many, of at most 1,000."""
+    (rows,) = await session.run((statements["expire"], {}))
+    return int(rows[0][0])
 
 
 async def begin_draining(session: Session, statements: Statements, worker: WorkerId) -> None:

@@ -13,6 +13,9 @@
       UsageError                        the call is not allowed in this place
         SyncCallInAsyncError            a blocking verb in an async workflow or step
         StartInsideStepError            a workflow started inside a step
+        OutsideWorkflowError            a workflow's verb outside of one, or in a step
+        ConcurrentReceiveError          two branches receive from one topic at once
+        WaitOptionError                 a topic, key or time that cannot be one
         StepInsideTransactionError      a step or another verb inside a transaction's function
         TransactionEndedError           a transaction's function committed or rolled back itself
         TransactionAbortedError         a transaction's function went on after a failed statement
@@ -35,6 +38,7 @@
       StepFailedError                   a recorded failure whose class is not imported here
       StepRetriesExhaustedError         every try of a step failed
       StepTimeoutError                  a try of a step took too long
+      StreamClosedError                 the stream takes nothing more
       NonDeterminismError               the code took another path than what is recorded
       DatabaseUnreachableError          Postgres cannot be reached
       PortInUseError                    the port of the probes cannot be had
@@ -84,6 +88,12 @@ from towpath.domain.errors.transactions import (
     TransactionDatabaseError,
     TransactionEndedError,
 )
+from towpath.domain.errors.waiting import (
+    ConcurrentReceiveError,
+    OutsideWorkflowError,
+    StreamClosedError,
+    WaitOptionError,
+)
 from towpath.domain.errors.workflows import (
     MaxRecoveryAttemptsExceededError,
     NonDeterminismError,
@@ -106,6 +116,7 @@ from towpath.domain.errors.workflows import (
 __all__ = [
     "AlreadyLaunchedError",
     "ApplicationImportError",
+    "ConcurrentReceiveError",
     "ConfigurationError",
     "DatabaseUnreachableError",
     "DuplicateNameError",
@@ -115,6 +126,7 @@ __all__ = [
     "MaxRecoveryAttemptsExceededError",
     "NonDeterminismError",
     "NotConfiguredError",
+    "OutsideWorkflowError",
     "PortInUseError",
     "QueueClosedError",
     "QueueDeduplicatedError",
@@ -134,6 +146,7 @@ __all__ = [
     "StepNotFoundError",
     "StepRetriesExhaustedError",
     "StepTimeoutError",
+    "StreamClosedError",
     "SyncCallInAsyncError",
     "TowpathError",
     "TransactionAbortedError",
@@ -142,6 +155,7 @@ __all__ = [
     "UsageError",
     "ValueNotEncodableError",
     "ValueTooLargeError",
+    "WaitOptionError",
     "WorkflowCancelledError",
     "WorkflowFilterError",
     "WorkflowIdConflictError",

@@ -124,13 +124,15 @@ class StepNotFoundError(TowpathError):
 
 
 class WorkflowCancelledError(TowpathError):
-    """The workflow was cancelled, so it has no result."""
+    """The workflow was cancelled, by somebody or for the reason given, so it has no result."""
 
-    def __init__(self, *, workflow_id: str) -> None:
+    def __init__(self, *, workflow_id: str, reason: str | None = None) -> None:
+        why = "" if reason is None else f": {reason}"
         super().__init__(
-            f"workflow {workflow_id!r} was cancelled. Try: towpath workflow resume {workflow_id}"
+            f"workflow {workflow_id!r} was cancelled{why}. Try: towpath workflow resume {workflow_id}"
         )
         self.workflow_id = workflow_id
+        self.reason = reason
 
 
 class MaxRecoveryAttemptsExceededError(TowpathError):

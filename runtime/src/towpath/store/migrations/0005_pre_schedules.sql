@@ -75,6 +75,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     s schedule%ROWTYPE;
+    e record;
 BEGIN
     -- a pause that comes at this moment is waited for, or waits until all of this is committed
     SELECT * INTO s FROM schedule WHERE name = of_schedule FOR UPDATE;
@@ -83,20 +84,14 @@ BEGIN
     THEN
         RETURN;
     END IF;
-    FOR item, outcome, found, workflow_id, detail IN
-        SELECT e.item, e.outcome, e.found, e.workflow_id, e.detail FROM enqueue_ticks(s, ids, inputs, secrets) AS e
-    LOOP
-        IF outcome = 'created' THEN
-            s.last_tick := ticks[item];
+    FOR e IN SELECT t.* FROM enqueue_ticks(s, ids, inputs, secrets) AS t LOOP
+        RETURN QUERY SELECT e.item, e.outcome, e.found, e.workflow_id, e.detail;
+        IF e.outcome = 'created' THEN
+            s.last_tick := ticks[e.item];
+        ELSIF e.outcome NOT IN ('exists', 'id conflict') AND s.backfill THEN
+            EXIT; -- the queue takes none: they fire once it does
         END IF;
-        IF outcome IN ('created', 'exists', 'id conflict') OR NOT s.backfill THEN
-            s.settled_until := ticks[item];
-            RETURN NEXT;
-        ELSE
-            -- the queue takes none: they fire once it does
-            RETURN NEXT;
-            EXIT;
-        END IF;
+        s.settled_until := ticks[e.item];
     END LOOP;
     UPDATE schedule SET settled_until = s.settled_until, last_tick = s.last_tick WHERE name = of_schedule;
 END

@@ -26,7 +26,7 @@ WITH outcome AS (
     DELETE FROM {schema}.running r USING outcome o
     WHERE r.seq = o.seq AND r.attempt = o.attempt
     RETURNING r.seq, r.attempt, r.fenced, r.resumed_line, r.rank, r.started_at, r.queue, r.key,
-        r.deduplication_id, o.status, o.output
+        r.deduplication_id, r.version, o.status, o.output
 ), freed AS (
     -- each is found by its key, and rows are never updated: a plain join may begin at the whole table
     DELETE FROM {schema}.deduplication WHERE ctid = ANY (ARRAY(
@@ -36,15 +36,16 @@ WITH outcome AS (
         WHERE e.deduplication_id IS NOT NULL AND NOT e.fenced))
 ), resumed AS (
     INSERT INTO {schema}.ready (seq, rank, line, attempt, queue, name, version, key)
-    SELECT e.seq, {schema}.fresh_rank(e.rank), e.resumed_line, e.attempt, e.queue, w.name, w.version, e.key
+    SELECT e.seq, {schema}.fresh_rank(e.rank), e.resumed_line, e.attempt, e.queue, w.name,
+        coalesce(e.version, w.version), e.key
     FROM ended e JOIN {schema}.workflow w ON w.seq = e.seq
     WHERE e.resumed_line IS NOT NULL
 ), woken AS (
     INSERT INTO {schema}.wake (turn, queue, key)
     SELECT e.started_at, e.queue, e.key FROM ended e WHERE e.key IS NOT NULL
 )
-INSERT INTO {schema}.result (seq, status, attempt, completed_at, output)
-SELECT e.seq, e.status, e.attempt, {schema}.clock(), e.output FROM ended e WHERE NOT e.fenced
+INSERT INTO {schema}.result (seq, status, attempt, completed_at, output, version)
+SELECT e.seq, e.status, e.attempt, {schema}.clock(), e.output, e.version FROM ended e WHERE NOT e.fenced
 RETURNING seq, attempt
 
 -- name: ripen
@@ -139,11 +140,12 @@ WITH held AS (
 ), taken AS (
     DELETE FROM {schema}.ready WHERE ctid = ANY (ARRAY(
         SELECT f.place FROM first f UNION ALL SELECT f.place FROM further f))
-    RETURNING seq, rank, line, attempt, recoveries, queue, deduplication_id
+    RETURNING seq, rank, line, attempt, recoveries, queue, deduplication_id, version
 ), placed AS (
-    INSERT INTO {schema}.running (seq, worker, rank, line, started_at, attempt, recoveries, queue, deduplication_id)
+    INSERT INTO {schema}.running (
+        seq, worker, rank, line, started_at, attempt, recoveries, queue, deduplication_id, version)
     SELECT t.seq, %(worker)s::bigint, t.rank, t.line, {schema}.clock(), t.attempt + 1, t.recoveries, t.queue,
-        t.deduplication_id
+        t.deduplication_id, nullif(CASE WHEN t.version = '' THEN %(stamp)s ELSE t.version END, '')
     FROM taken t
 ), spent AS (
     INSERT INTO {schema}.start (n, at, queue, key)
@@ -155,15 +157,24 @@ WITH held AS (
         SELECT s.n, s.at FROM {schema}.start s
         WHERE s.queue = h.name AND s.key = '' ORDER BY s.n DESC LIMIT 1) AS last ON true
     WHERE h.limited AND t.count > 0
+), job AS MATERIALIZED (
+    SELECT t.seq, t.attempt + 1 AS attempt, w.id, w.secret, w.queue, w.name, w.codec, w.input, t.rank, t.line,
+        w.timeout
+    FROM taken t JOIN {schema}.workflow w ON w.seq = t.seq
+), timed AS (
+    INSERT INTO {schema}.deadline (seq, due)
+    SELECT j.seq, {schema}.clock() + j.timeout FROM job j WHERE j.timeout IS NOT NULL AND j.attempt = 1
+    ON CONFLICT DO NOTHING
 )
-SELECT t.seq, t.attempt + 1, w.id, w.secret, w.queue, w.name, w.codec, w.input, t.rank, t.line
-FROM taken t JOIN {schema}.workflow w ON w.seq = t.seq
-ORDER BY t.rank, t.line
+SELECT j.seq, j.attempt, j.id, j.secret, j.queue, j.name, j.codec, j.input, j.rank, j.line
+FROM job j
+ORDER BY j.rank, j.line
 
 -- name: outlook
 -- When a queue may have something to start without anybody calling, in seconds from now.
 SELECT extract(epoch FROM least(
     (SELECT p.due FROM {schema}.parked p WHERE p.queue = q.name ORDER BY p.due LIMIT 1),
+    (SELECT s.due FROM {schema}.wait s WHERE s.queue = q.name AND s.asleep AND s.due IS NOT NULL ORDER BY s.due LIMIT 1),
     CASE WHEN q.partitioning_enabled
         THEN (SELECT a.due FROM {schema}.alarm a WHERE a.queue = q.name ORDER BY a.due LIMIT 1) END,
     CASE WHEN l.opens_at > m.now THEN l.opens_at END
@@ -190,20 +201,16 @@ DELETE FROM {schema}.start WHERE ctid = ANY (ARRAY(
 -- Attempts that this worker gives up of its own will: back to their old place in the line, no recovery.
 SELECT {schema}.line_up(%(seqs)s::bigint[], %(attempts)s::integer[], NULL)
 
--- name: hand_back_unknown
--- After a lost connection: what a claim took whose answer never came; the rest is what this worker runs.
--- lock_worker went before it: a turn that the server still works on has ended, and is seen here.
-SELECT {schema}.line_up(array_agg(lost.seq ORDER BY lost.seq), array_agg(lost.attempt ORDER BY lost.seq), NULL)
-FROM (
-    SELECT r.seq, r.attempt FROM {schema}.running r
-    WHERE r.queue = ANY (%(queues)s::text[]) AND r.worker = %(worker)s::bigint
-      AND NOT EXISTS (
-        SELECT FROM unnest(%(seqs)s::bigint[], %(attempts)s::integer[]) AS known (seq, attempt)
-        WHERE known.seq = r.seq AND known.attempt = r.attempt)
-    ORDER BY r.seq
-    FOR UPDATE
-) AS lost
-HAVING count(*) > 0
+-- name: find_unknown
+-- After a lost connection: what a claim took whose answer never came. lock_worker went before it: a turn
+-- that the server still works on has ended, and is seen here.
+SELECT r.seq, r.attempt, w.id, w.secret, r.queue, w.name, w.codec, w.input, r.rank, r.line
+FROM {schema}.running r JOIN {schema}.workflow w ON w.seq = r.seq
+WHERE r.worker = %(worker)s::bigint
+  AND NOT EXISTS (
+    SELECT FROM unnest(%(seqs)s::bigint[], %(attempts)s::integer[]) AS known (seq, attempt)
+    WHERE known.seq = r.seq AND known.attempt = r.attempt)
+ORDER BY r.rank, r.line
 
 -- name: fenced_places
 -- Attempts of this worker whose workflows were cancelled: their code is to be told.

@@ -140,12 +140,12 @@ WITH held AS (
         WHERE u.nth = u.unbroken
         ORDER BY u.rank, u.nth, u.turn, u.key
         LIMIT (SELECT places FROM held)))
-    RETURNING seq, rank, line, attempt, recoveries, queue, key, deduplication_id
+    RETURNING seq, rank, line, attempt, recoveries, queue, key, deduplication_id, version
 ), placed AS (
     INSERT INTO {schema}.running (
-        seq, worker, rank, line, started_at, attempt, recoveries, queue, key, deduplication_id)
+        seq, worker, rank, line, started_at, attempt, recoveries, queue, key, deduplication_id, version)
     SELECT t.seq, %(worker)s::bigint, t.rank, t.line, {schema}.clock(), t.attempt + 1, t.recoveries, t.queue,
-        t.key, t.deduplication_id
+        t.key, t.deduplication_id, nullif(CASE WHEN t.version = '' THEN %(stamp)s ELSE t.version END, '')
     FROM taken t
 ), served AS (
     SELECT t.key, count(*) AS count, min(t.rank) AS rank FROM taken t GROUP BY t.key
@@ -170,10 +170,18 @@ WITH held AS (
         SELECT b.n, b.at FROM {schema}.start b
         WHERE b.queue = h.name AND b.key = s.key ORDER BY b.n DESC LIMIT 1) AS last ON true
     WHERE CASE WHEN s.key = '' THEN h.limited ELSE h.partition_limiter_limit IS NOT NULL END
+), job AS MATERIALIZED (
+    SELECT t.seq, t.attempt + 1 AS attempt, w.id, w.secret, w.queue, w.name, w.codec, w.input, t.rank, t.line,
+        w.timeout
+    FROM taken t JOIN {schema}.workflow w ON w.seq = t.seq
+), timed AS (
+    INSERT INTO {schema}.deadline (seq, due)
+    SELECT j.seq, {schema}.clock() + j.timeout FROM job j WHERE j.timeout IS NOT NULL AND j.attempt = 1
+    ON CONFLICT DO NOTHING
 )
-SELECT t.seq, t.attempt + 1, w.id, w.secret, w.queue, w.name, w.codec, w.input, t.rank, t.line
-FROM taken t JOIN {schema}.workflow w ON w.seq = t.seq
-ORDER BY t.rank, t.line
+SELECT j.seq, j.attempt, j.id, j.secret, j.queue, j.name, j.codec, j.input, j.rank, j.line
+FROM job j
+ORDER BY j.rank, j.line
 
 -- name: gather
 -- After partitioning was switched on or off: what was enqueued before counts as one partition, or joins

@@ -26,6 +26,8 @@ SELECT a.workers,
         SELECT FROM {schema}.worker d
         WHERE d.lease_until < clock_timestamp() AND d.id <> %(worker)s::bigint),
     EXISTS (SELECT FROM {schema}.running r WHERE r.worker = %(worker)s::bigint AND r.fenced),
+    (SELECT v.name FROM {schema}.version v WHERE v.current),
+    (SELECT extract(epoch FROM d.due - {schema}.clock())::float8 FROM {schema}.deadline d ORDER BY d.due LIMIT 1),
     q.name, q.revision,
     CASE
         WHEN q.paused THEN false
@@ -47,9 +49,11 @@ SELECT a.workers,
     END,
     extract(epoch FROM least(
         (SELECT p.due FROM {schema}.parked p WHERE p.queue = q.name ORDER BY p.due LIMIT 1),
+        (SELECT s.due FROM {schema}.wait s WHERE s.queue = q.name AND s.asleep AND s.due IS NOT NULL ORDER BY s.due LIMIT 1),
         CASE WHEN q.partitioning_enabled
             THEN (SELECT l.due FROM {schema}.alarm l WHERE l.queue = q.name ORDER BY l.due LIMIT 1) END
-    ) - {schema}.clock())::float8
+    ) - {schema}.clock())::float8,
+    EXISTS (SELECT FROM {schema}.awake a WHERE a.queue = q.name AND a.name = ANY (%(names)s::text[]))
 FROM alive a LEFT JOIN {schema}.queue q ON q.name = ANY (%(queues)s::text[])
 
 -- name: update_worker
@@ -94,7 +98,7 @@ WITH fallen AS MATERIALIZED (
 ), given_up AS (
     DELETE FROM {schema}.running r USING fallen f
     WHERE r.seq = f.seq AND NOT f.fenced AND f.recoveries > f.max_recoveries
-    RETURNING r.seq, r.attempt, r.queue, r.key, r.deduplication_id, r.started_at
+    RETURNING r.seq, r.attempt, r.queue, r.key, r.deduplication_id, r.started_at, r.version
 ), freed AS (
     DELETE FROM {schema}.deduplication WHERE ctid = ANY (ARRAY(
         SELECT d.ctid FROM given_up g CROSS JOIN LATERAL (
@@ -105,11 +109,15 @@ WITH fallen AS MATERIALIZED (
     INSERT INTO {schema}.wake (turn, queue, key)
     SELECT g.started_at, g.queue, g.key FROM given_up g WHERE g.key IS NOT NULL
 ), ended AS (
-    INSERT INTO {schema}.result (seq, status, attempt, completed_at)
-    SELECT g.seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', g.attempt, {schema}.clock() FROM given_up g
+    INSERT INTO {schema}.result (seq, status, attempt, completed_at, version)
+    SELECT g.seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', g.attempt, {schema}.clock(), g.version FROM given_up g
     RETURNING seq
+), unwaited AS (
+    DELETE FROM {schema}.wait w USING given_up g WHERE w.seq = g.seq
 ), called AS (
     SELECT pg_notify({channel}, g.queue) FROM (SELECT DISTINCT queue FROM given_up) g
+    UNION ALL
+    SELECT {schema}.tell('end', array_agg(g.seq), '') FROM given_up g HAVING count(*) > 0
 )
 SELECT
     coalesce({schema}.line_up(

@@ -1,4 +1,4 @@
-"""Group commit of steps: the steps of all workflows of a process share transactions.
+"""Group commit: what all the workflows of a process write shares transactions.
 
 A flush begins at once; what arrives while it commits makes the next one. A timer that waits for more
 only loses (measured: 4.8 to 6.1 commits' worth against 1.3 to 2.2).
@@ -9,39 +9,67 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from towpath.domain.ids import Seq
-from towpath.store.steps import NewStep
 
-Write = Callable[[Sequence[NewStep]], Awaitable[set[tuple[Seq, str]]]]
-"""Writes steps in one commit, surviving outages; returns the (seq, position) of those written."""
+Key = tuple[Seq, str]
+"""A workflow and a position in it."""
+
+
+class Keyed(Protocol):
+    """Something that is written for a position of a workflow."""
+
+    @property
+    def key(self) -> Key:
+        """The position."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """About how many characters are sent for it."""
+        ...
+
+
+I = TypeVar("I", bound=Keyed)  # noqa: E741 - an item
+A = TypeVar("A")
 
 MAX_BATCH = 500
 MAX_BATCH_CHARACTERS = 16 * 1024 * 1024
-"""Of outputs in one commit, unless one alone has more: Postgres takes no message above 1 GiB."""
+"""In one commit, unless one item alone has more: Postgres takes no message above 1 GiB."""
 
 
-class StepRecorder:
-    """Collects steps from any thread and writes them on the library's loop."""
+class GroupCommit(Generic[I, A]):
+    """Collects items from any thread and writes them on the library's loop.
 
-    def __init__(self, write: Write, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    Args:
+        write: Writes items in one commit, surviving outages; returns an answer for each that was
+            written. The others belong to attempts that have lost their place.
+        loop: The library's loop.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[I]], Awaitable[Mapping[Key, A]]],
+        loop: Callable[[], asyncio.AbstractEventLoop],
+    ) -> None:
         self._write = write
         self._loop = loop
         self._lock = threading.Lock()
-        self._waiting: list[tuple[NewStep, concurrent.futures.Future[bool]]] = []
+        self._waiting: list[tuple[I, concurrent.futures.Future[A | None]]] = []
         self._flushing = False
         self._task: asyncio.Task[None] | None = None
 
-    def record(self, step: NewStep) -> concurrent.futures.Future[bool]:
-        """Write a step; the future tells whether the attempt still held its place.
+    def add(self, item: I) -> concurrent.futures.Future[A | None]:
+        """Write an item; the future has the answer, None where the attempt has lost its place.
 
         The future cannot be cancelled: what a caller no longer awaits is written all the same.
         """
-        future: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        future: concurrent.futures.Future[A | None] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
         with self._lock:
-            self._waiting.append((step, future))
+            self._waiting.append((item, future))
             begin = not self._flushing
             self._flushing = True
         if begin:
@@ -63,27 +91,27 @@ class StepRecorder:
                     self._flushing = False
                     return
             try:
-                written = await self._write([step for step, _ in batch])
+                written = await self._write([item for item, _ in batch])
             except Exception as error:  # noqa: BLE001 - it is told to everyone who waits
                 self._fail(batch, error)
                 return
             except BaseException as error:
                 self._fail(batch, error)
                 raise
-            for step, future in batch:
-                future.set_result((step.seq, step.position) in written)
+            for item, future in batch:
+                future.set_result(written.get(item.key))
 
     def _count_batch(self) -> int:
         characters = 0
-        for count, (step, _) in enumerate(self._waiting[:MAX_BATCH]):
-            characters += len(step.output or "") + len(step.failure or "")
+        for count, (item, _) in enumerate(self._waiting[:MAX_BATCH]):
+            characters += item.size
             if characters > MAX_BATCH_CHARACTERS:
                 return max(1, count)
         return min(MAX_BATCH, len(self._waiting))
 
     def _fail(
         self,
-        batch: Sequence[tuple[NewStep, concurrent.futures.Future[bool]]],
+        batch: Sequence[tuple[I, concurrent.futures.Future[A | None]]],
         error: BaseException,
     ) -> None:
         """Tell every waiting caller: the statement is refused, or the loop ends and nothing is written."""
@@ -95,4 +123,4 @@ class StepRecorder:
             if isinstance(error, Exception):
                 future.set_exception(error)
             else:
-                future.set_result(False)
+                future.set_result(None)

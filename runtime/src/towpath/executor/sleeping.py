@@ -1,0 +1,71 @@
+"""Workflows that wait for long leave the worker's memory: a hundred thousand of them cost rows alone.
+
+One goes when all of it has waited for a minute, or sooner where many wait here, the longest first, or at
+once where its queue gives places back while workflows wait. When its wait is over, any worker goes on
+with it, as a new attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from towpath.executor.context import Execution, Then
+from towpath.executor.dispatcher import Dispatcher
+from towpath.executor.engine import Engine
+from towpath.store import waits
+
+LOADED_SECONDS = 60.0
+# So many waiting workflows are kept in memory for longer than a moment, beside as many as there are slots.
+MOST_LOADED = 200
+# A wait that is over sooner is not worth a second start.
+MOMENT_SECONDS = 1.0
+LOOK_SECONDS = 0.25
+
+
+class Sleeping:
+    """Puts waiting workflows to sleep. Called on the library's loop."""
+
+    def __init__(self, engine: Engine, dispatcher: Dispatcher) -> None:
+        self._engine = engine
+        self._dispatcher = dispatcher
+
+    async def run(self) -> None:
+        """Look now and then which workflows may go, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for execution in self._may_go(time.monotonic()):
+                execution.interrupt("it waits, and goes on when the wait is over", Then.ASLEEP)
+
+    def _may_go(self, now: float) -> list[Execution]:
+        waiting = sorted(
+            (
+                (since, execution)
+                for execution in list(self._dispatcher.active.values())
+                if (since := execution.sleeps_since) is not None
+            ),
+            key=lambda pair: pair[0],
+        )
+        excess = len(waiting) - MOST_LOADED - self._dispatcher.slots.total
+        return [
+            execution
+            for number, (since, execution) in enumerate(waiting)
+            if now - since >= LOADED_SECONDS
+            or (number < excess and now - since >= MOMENT_SECONDS)
+            or self._dispatcher.releases(execution.queue)
+        ]
+
+    def fall_asleep(self, executions: Sequence[Execution]) -> None:
+        """Take attempts whose code has ended where it waited."""
+        self._engine.io.submit(self._fall_asleep(executions))
+
+    async def _fall_asleep(self, executions: Sequence[Execution]) -> None:
+        """Write that nobody runs them; one that was cancelled meanwhile goes back instead."""
+        engine = self._engine
+        attempts = [(e.seq, e.attempt) for e in executions]
+        queues = [e.queue for e in executions]
+        kept = await engine.persist(
+            lambda session: waits.put_to_sleep(session, engine.statements, attempts, queues)
+        )
+        self._dispatcher.slept(attempts, kept)
