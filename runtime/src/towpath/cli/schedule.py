@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from towpath.cli.options import connected, connection_options, output_option
-from towpath.cli.output import moment, print_json, print_table
+from towpath.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from towpath.insights.schedules import ScheduleInfo
@@ -137,7 +137,11 @@ def _row(info: ScheduleInfo) -> tuple[object, ...]:
         info.timezone,
         info.workflow_name,
         info.queue_name,
-        moment(info.last_tick),
-        moment(info.next_tick),
+        _tick(info.last_tick),
+        _tick(info.next_tick),
         len(info.workers),
     )
+
+
+def _tick(tick: datetime | None) -> str | None:
+    return None if tick is None else tick.isoformat()
