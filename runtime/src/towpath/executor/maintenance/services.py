@@ -7,6 +7,7 @@ from typing import Protocol
 
 from towpath.domain.ids import WorkerId
 from towpath.executor.engine import Engine
+from towpath.executor.maintenance.retention import RetentionService
 from towpath.executor.maintenance.schedules import ScheduleFiring
 
 
@@ -20,4 +21,4 @@ class Service(Protocol):
 
 def services_of(engine: Engine, worker_id: Callable[[], WorkerId | None]) -> Sequence[Service]:
     """Return the services of a worker; its id changes when its lease was lost."""
-    return [ScheduleFiring(engine, worker_id)]
+    return [ScheduleFiring(engine, worker_id), RetentionService(engine)]
