@@ -28,7 +28,7 @@ KEYED = replace(GATED, partition_queue=True, partition_limiter=Limiter(1_000, DA
 TOUCHED = """
 SELECT sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::integer,
     array_agg(s.relname::text || ' ' || seq_scan ORDER BY s.relname) FILTER (
-        WHERE seq_scan > 0 AND s.relname NOT IN ('worker', 'queue', 'gate', 'sleeper'))
+        WHERE seq_scan > 0 AND s.relname NOT IN ('worker', 'queue', 'gate', 'sleeper', 'retention'))
 FROM pg_statio_user_tables JOIN pg_stat_user_tables s USING (relid) WHERE s.schemaname = 'towpath'
 """
 WORKFLOWS = """
