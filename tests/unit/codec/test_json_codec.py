@@ -1,13 +1,11 @@
 """Values come back equal in value and in type, or they are refused with their place."""
 
 import dataclasses
-import datetime as dt
-import decimal
 import enum
 import json
 import math
+import pathlib
 import sys
-import uuid
 from collections import OrderedDict, namedtuple
 from typing import Any
 
@@ -16,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.codec import Codec, JsonCodec, ValueNotDecodableError
-from towpath.codec.json_codec import MAX_DEPTH
+from towpath.codec.plain import MAX_DEPTH
 from towpath.domain.errors import ValueNotEncodableError
 
 CODEC: Codec = JsonCodec()
@@ -75,22 +73,16 @@ class Order:
 
 odd_leaves = st.sampled_from(
     [
-        (),
-        (1, 2),
         {1},
-        b"x",
+        bytearray(b"x"),
         math.nan,
         math.inf,
         "\0",
         "\ud800",
         "\ud83d\ude00",
-        Colour.RED,
-        Level.LOW,
         Loud("x"),
         Point(1, 2),
         OrderedDict(a=1),
-        Order(1),
-        decimal.Decimal(1),
         1j,
         int,
     ]
@@ -166,29 +158,21 @@ def test_the_text_is_what_sql_and_other_languages_expect() -> None:
 @pytest.mark.parametrize(
     ("value", "type_name", "reason"),
     [
-        ((1,), "tuple", "list(...)"),
-        (Point(1, 2), f"{__name__}.Point", "list(...)"),
+        (Point(1, 2), f"{__name__}.Point", "tuple(...)"),
         ({1}, "set", "sorted(...)"),
         (frozenset(), "frozenset", "sorted(...)"),
-        (b"x", "bytes", "base64"),
-        (bytearray(b"x"), "bytearray", "base64"),
+        (bytearray(b"x"), "bytearray", "bytes(...)"),
         (math.nan, "float", "nan is no JSON number"),
         (-math.inf, "float", "-inf is no JSON number"),
         ("a\0b", "str", "U+0000"),
         ("\ud800", "str", "surrogate"),
         ("\ud83d\ude00", "str", "surrogate"),
-        (Colour.RED, f"{__name__}.Colour", ".value"),
-        (Level.LOW, f"{__name__}.Level", ".value"),
         (Loud("x"), f"{__name__}.Loud", "subclass"),
         (OrderedDict(), "collections.OrderedDict", "subclass"),
-        (Order(1), f"{__name__}.Order", "dataclasses.asdict"),
-        (Order, "type", "no JSON form"),
-        (decimal.Decimal(1), "decimal.Decimal", "str(...)"),
-        (uuid.UUID(int=1), "uuid.UUID", "str(...)"),
-        (dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "datetime.datetime", "isoformat"),
-        (dt.timedelta(1), "datetime.timedelta", "total_seconds"),
+        (Order, "type", "no recorded form"),
         (1j, "complex", "z.real"),
-        (object(), "object", "no JSON form"),
+        (pathlib.PurePosixPath("x"), "pathlib.PurePosixPath", "str(...)"),
+        (object(), "object", "no recorded form"),
         ({"$towpath": "set", "value": []}, "dict", "reserved"),
         ({1: "a"}, "dict", "key 1 is of type int"),
         ({None: "a"}, "dict", "key None is of type NoneType"),
@@ -252,12 +236,12 @@ def test_a_refused_argument_is_named_by_its_path(
 
 def test_the_first_offence_in_reading_order_is_named() -> None:
     """Several offences give one error, the same every time."""
-    assert refuse([[1, [2, b"x"]], {3}, ()]).path == "result[0][1][1]"
+    assert refuse([[1, [2, 1j]], {3}, object()]).path == "result[0][1][1]"
 
 
 def test_long_paths_and_keys_stay_readable() -> None:
     """The error of a hostile value is short."""
-    value: object = b""
+    value: object = 1j
     for _ in range(100):
         value = {"k" * 1000: value}
     assert len(str(refuse(value))) < 600

@@ -8,20 +8,25 @@ A failure is decoded in the first run too, so that a replay raises exactly the s
   SystemExit, KeyboardInterrupt and every other BaseException that is not an Exception, of classes
   made in functions, and of those that cannot be built empty, such as exception groups.
 
+Arguments and attributes are values as any other (`plain.py`). An argument that is not recorded, or
+whose own class is not imported where it is read, comes back as text; such an attribute is left out.
+
 A record is small, whatever the error holds: a row must not fail to be written because of what failed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
+from towpath.codec.classes import find_class, name_class
 from towpath.codec.json_codec import JsonCodec
-from towpath.domain.errors import StepFailedError, ValueNotEncodableError, ValueTooLargeError
+from towpath.codec.protocol import ValueNotDecodableError
+from towpath.domain.errors import StepFailedError
 
 MAX_TRACEBACK: Final = 16 * 1024
 MAX_MESSAGE: Final = 64 * 1024
@@ -48,14 +53,10 @@ def encode_failure(error: BaseException) -> str:
     """Return the JSON text that records `error`; never raises, whatever the error holds."""
     kind = type(error)
     record = {
-        "type": f"{kind.__module__}:{kind.__qualname__}",
+        "type": name_class(kind),
         "message": _describe(error),
-        "args": [arg if _is_encodable(arg) else _describe(arg) for arg in _args.__get__(error)],
-        "attributes": {
-            name: value
-            for name, value in _list_attributes(error)
-            if _is_encodable(name) and _is_encodable(value)
-        },
+        "args": [_record_argument(arg) for arg in _args.__get__(error)],
+        "attributes": dict(_record_attributes(error)),
         "traceback": _format_traceback(error),
     }
     text = _to_text(record)
@@ -64,13 +65,17 @@ def encode_failure(error: BaseException) -> str:
     return _to_text({**record, "args": [record["message"]], "attributes": {}})
 
 
-def _to_text(record: dict[str, Any]) -> str:
+def _to_text(record: Any) -> str:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
 def decode_failure(text: str) -> Exception:
     """Return the exception that a recorded failure raises, in its first run and in every replay."""
-    record = _json.decode(text)
+    try:
+        record = json.loads(text)
+    except ValueError as unreadable:
+        reason = str(unreadable)
+        raise ValueNotDecodableError(codec=_json.name, reason=reason) from unreadable
     error = _rebuild(record)
     if error is None:
         error = StepFailedError(record["type"], record["message"], record["traceback"])
@@ -100,12 +105,41 @@ def _clean(text: str) -> str:
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
-def _is_encodable(value: object) -> bool:
+def _record(value: object) -> Any:
+    """Return the plain form of a value, or raise whatever its class raises."""
+    return json.loads(_json.encode(value))
+
+
+def _record_argument(value: object) -> Any:
     try:
-        _json.encode(value)
-    except (ValueNotEncodableError, ValueTooLargeError):
-        return False
-    return True
+        return _record(value)
+    except Exception:  # noqa: BLE001 - a value of the user's that is refused, or fails when looked at
+        return _describe(value)
+
+
+def _record_attributes(error: BaseException) -> Iterator[tuple[str, Any]]:
+    for name, value in _list_attributes(error):
+        try:
+            yield _record(name), _record(value)
+        except Exception:  # noqa: BLE001, S112 - as above
+            continue
+
+
+def _read(plain: Any) -> Any:
+    return _json.decode(_to_text(plain))
+
+
+def _read_argument(plain: Any) -> Any:
+    try:
+        return _read(plain)
+    except ValueNotDecodableError:
+        return _to_text(plain)
+
+
+def _read_attributes(attributes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, plain in attributes.items():
+        with contextlib.suppress(ValueNotDecodableError):
+            yield name, _read(plain)
 
 
 def _format_traceback(error: BaseException) -> str:
@@ -141,10 +175,10 @@ def _list_members(kind: type[BaseException]) -> dict[str, _Member]:
 
 
 def _rebuild(record: dict[str, Any]) -> Exception | None:
-    kind = _find_class(record["type"])
-    if kind is None:
+    kind = find_class(record["type"])
+    if kind is None or not issubclass(kind, Exception):
         return None
-    args = tuple(record["args"])
+    args = tuple(map(_read_argument, record["args"]))
     try:
         error = _find_new(kind)(kind, *args)
     except Exception:  # noqa: BLE001 - a class that cannot be built empty
@@ -153,7 +187,7 @@ def _rebuild(record: dict[str, Any]) -> Exception | None:
         return None
     _args.__set__(error, args)
     members = _list_members(kind)
-    for name, value in record["attributes"].items():
+    for name, value in _read_attributes(record["attributes"]):
         if name not in members:
             error.__dict__[name] = value
             continue
@@ -162,17 +196,6 @@ def _rebuild(record: dict[str, Any]) -> Exception | None:
         except Exception:  # noqa: BLE001, S112 - a computed attribute
             continue
     return error
-
-
-def _find_class(type_name: str) -> type[Exception] | None:
-    module_name, _, qualname = type_name.partition(":")
-    found: object = sys.modules.get(module_name)
-    for name in qualname.split("."):
-        # `vars` and not `getattr`: a module's __getattr__ may import.
-        found = getattr(found, "__dict__", {}).get(name)
-    if isinstance(found, type) and issubclass(found, Exception):
-        return found
-    return None
 
 
 def _find_new(kind: type[Exception]) -> Callable[..., Exception]:

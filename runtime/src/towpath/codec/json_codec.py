@@ -3,10 +3,7 @@
 Python's JSON encoder alone is more generous than that: it turns tuples into lists, keys into text
 and enum members into plain values. So a value is looked at before it is encoded. That look costs a
 few C calls a container and none a leaf, because every input and every result passes here; only a
-value that is refused is walked node by node, to name the place.
-
-A dict with the key `$towpath` is refused: that key marks types beyond JSON, of which there are
-none yet.
+value with types beyond JSON, or one that is refused, is walked node by node (`plain.py`).
 """
 
 from __future__ import annotations
@@ -15,19 +12,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from towpath.codec.protocol import ValueNotDecodableError
-from towpath.codec.refusals import TAG, find_refusal, name_type
+from towpath.codec.leaves import TAG
+from towpath.codec.plain import MAX_DEPTH, SCALARS, from_plain, to_plain
+from towpath.codec.protocol import JSON, ValueNotDecodableError, foreign_text, writer_of
+from towpath.codec.refusals import name_type
 from towpath.domain.errors import ValueNotEncodableError, ValueTooLargeError
 
 DEFAULT_MAX_BYTES: Final = 16 * 1024 * 1024
 """The largest value that is recorded: beyond it rows are slow to read for everybody."""
 
-# Deep enough for any data, and far below where an encoder, a decoder or another language's parser
-# overflows its stack: what was encoded near the top of a stack is decoded near the bottom of one.
-MAX_DEPTH: Final = 200
-
-_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-_PLAIN: Final = _SCALARS | {list, dict}
+_PLAIN: Final = SCALARS | {list, dict}
 _TEXT: Final = frozenset({str})
 _SPACE: Final = frozenset(" \t\n\r")
 _QUOTED_TAG: Final = f'"{TAG}"'
@@ -42,14 +36,14 @@ def _refuse_constant(constant: str) -> NoReturn:
 _to_text = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
 ).encode
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-_from_text = _decoder.raw_decode
+_plain_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_typed_decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_hook=from_plain)
 
 
 class JsonCodec:
     """The default codec: plain JSON, readable from SQL and from any language."""
 
-    name: Final = "json"
+    name: Final = JSON
 
     def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -90,23 +84,23 @@ class JsonCodec:
 
     def decode(self, text: str) -> Any:
         """Return the value of a JSON text, or raise ValueNotDecodableError."""
-        try:
-            value, end = _from_text(text) if text[:1] not in _SPACE else (None, 0)
-            if end != len(text):  # other writers put white space around it
-                value = _decoder.decode(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueNotDecodableError(codec=self.name, reason=str(error)) from error
         # Another language may have written the key with escapes, hence the second test.
-        if (_QUOTED_TAG in text or "\\u" in text) and _has_tag(value):
-            raise ValueNotDecodableError(
-                codec=self.name, reason=f"it holds a {TAG!r} type that this library does not know"
-            )
+        typed = _QUOTED_TAG in text or "\\u" in text
+        decoder = _typed_decoder if typed else _plain_decoder
+        try:
+            value, end = decoder.raw_decode(text) if text[:1] not in _SPACE else (None, 0)
+            if end != len(text):  # other writers put white space around it
+                value = decoder.decode(text)
+        except (ValueError, RecursionError) as error:
+            if writer_of(text) != JSON:
+                raise foreign_text(JSON, writer_of(text)) from None
+            raise ValueNotDecodableError(codec=self.name, reason=str(error)) from error
         return value
 
 
 def _encode(value: object, path: str) -> str:
     if not _is_plain(value, MAX_DEPTH):
-        raise _make_error(value, path)
+        return _to_text(to_plain(value, path))
     try:
         text = _to_text(value)
         if not text.isascii():
@@ -114,12 +108,13 @@ def _encode(value: object, path: str) -> str:
     except (TypeError, ValueError, RecursionError, RuntimeError) as error:
         # NaN, an endless int, a lone surrogate, a stack that is nearly full, or another thread that
         # changes the value meanwhile.
-        raise _make_error(value, path, str(error)) from None
+        to_plain(value, path)
+        raise ValueNotEncodableError(
+            path=path, type_name=name_type(value), reason=str(error)
+        ) from None
     # Either may be innocent (a value, not a key; a backslash, not an escape): a walk decides.
     if _QUOTED_TAG in text or "\\u0000" in text:
-        refusal = find_refusal(value, path, MAX_DEPTH)
-        if refusal is not None:
-            raise ValueNotEncodableError(**refusal._asdict())
+        to_plain(value, path)
     return text
 
 
@@ -133,34 +128,14 @@ def _is_plain(value: object, room: int) -> bool:
             return False
         children = value.values()
     else:
-        return type(value) in _SCALARS
+        return type(value) in SCALARS
     kinds = set(map(type, children))
     if room == 0 or not kinds <= _PLAIN:
         return False
-    if kinds <= _SCALARS:
+    if kinds <= SCALARS:
         return True
     room -= 1
     for child in children:
         if (type(child) is dict or type(child) is list) and not _is_plain(child, room):
             return False
     return True
-
-
-def _make_error(value: object, path: str, otherwise: str = "it changed meanwhile") -> Exception:
-    refusal = find_refusal(value, path, MAX_DEPTH)
-    if refusal is not None:
-        return ValueNotEncodableError(**refusal._asdict())
-    return ValueNotEncodableError(path=path, type_name=name_type(value), reason=otherwise)
-
-
-def _has_tag(value: object) -> bool:
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if type(value) is dict:
-            if TAG in value:
-                return True
-            waiting.extend(value.values())
-        elif type(value) is list:
-            waiting.extend(value)
-    return False
