@@ -578,20 +578,20 @@ CREATE FUNCTION {schema}.enqueue_timed(
 ) RETURNS TABLE (item integer, outcome text, found bigint, workflow_id text, detail text[])
 LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
+DECLARE
+    e record; -- the column found cannot be a variable: that name is plpgsql's own
 BEGIN
-    FOR item, outcome, found, workflow_id, detail IN
-        SELECT e.item, e.outcome, e.found, e.workflow_id, e.detail
-        FROM enqueue_items(new_queue, new_name, new_codec, new_version, inputs, secrets, ids, priorities, keys,
-            deduplication_ids, delays, dues, refuse_duplicates, parent_seq, parent_attempt, parent_position,
-            parent_many, always_notify) AS e
+    FOR e IN
+        SELECT t.* FROM enqueue_items(new_queue, new_name, new_codec, new_version, inputs, secrets, ids, priorities,
+            keys, deduplication_ids, delays, dues, refuse_duplicates, parent_seq, parent_attempt, parent_position,
+            parent_many, always_notify) AS t
     LOOP
-        IF outcome = 'created' AND timeouts[item] > 0 THEN
-            UPDATE workflow w SET timeout = make_interval(secs => timeouts[item]) WHERE w.seq = found;
-        ELSIF outcome = 'created' AND timeouts[item] IS NULL AND parent_seq IS NOT NULL THEN
-            INSERT INTO deadline (seq, due) SELECT found, d.due FROM deadline d WHERE d.seq = parent_seq;
+        IF e.outcome = 'created' AND timeouts[e.item] > 0 THEN
+            UPDATE workflow w SET timeout = make_interval(secs => timeouts[e.item]) WHERE w.seq = e.found;
+        ELSIF e.outcome = 'created' AND timeouts[e.item] IS NULL AND parent_seq IS NOT NULL THEN
+            INSERT INTO deadline (seq, due) SELECT e.found, d.due FROM deadline d WHERE d.seq = parent_seq;
         END IF;
-        RETURN NEXT;
+        RETURN QUERY SELECT e.item, e.outcome, e.found, e.workflow_id, e.detail;
     END LOOP;
 END
 $$;
