@@ -43,6 +43,7 @@ _OF_ERRORS: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.ValueTooLargeError, ExitCode.USAGE),
     (errors.QueueNotFoundError, ExitCode.NOT_FOUND),
     (errors.WorkflowNotFoundError, ExitCode.NOT_FOUND),
+    (errors.StepNotFoundError, ExitCode.NOT_FOUND),
     (errors.ScheduleNotFoundError, ExitCode.NOT_FOUND),
     (errors.WorkflowIdConflictError, ExitCode.CONFLICT),
     (errors.QueueDeduplicatedError, ExitCode.CONFLICT),

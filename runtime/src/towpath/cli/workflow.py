@@ -1,4 +1,4 @@
-"""`towpath workflow`: start workflows and look at them."""
+"""`towpath workflow`: start workflows, and wait for one or show it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from towpath.cli.options import connected, connection_options, output_option
-from towpath.cli.output import (
-    age,
-    moment,
-    print_fields,
-    print_json,
-    print_table,
-    print_value,
-)
+from towpath.cli.output import moment, print_fields, print_json, print_value
+from towpath.cli.workflow_list import list_workflows, steps
+from towpath.cli.workflow_manage import cancel, delete, fork, resume, retry, set_priority
 from towpath.domain.status import WorkflowStatus
 
 if TYPE_CHECKING:
     from towpath.insights.workflows import WorkflowInfo
 
-TITLES = ("ID", "NAME", "QUEUE", "STATUS", "ATTEMPT", "AGE", "WORKER")
 
-
-@click.group(help="Start workflows and look at them.")
+@click.group(help="Start workflows, look at them and manage them.")
 def workflow() -> None:
     """Hold the commands about workflows."""
 
@@ -127,50 +120,6 @@ def result(
         _print_end(wait_for_end(app, workflow_id, timeout), output)
 
 
-@workflow.command("list", short_help="List workflows")
-@click.option("--queue", "queue_name", metavar="NAME", help="Only those of one queue")
-@click.option("--name", metavar="NAME", help="Only those of one function")
-@click.option(
-    "--status",
-    type=click.Choice([str(status) for status in WorkflowStatus], case_sensitive=False),
-    help="Only those of one status",
-)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, help="At most so many  [50]")
-@output_option
-@connection_options
-def list_workflows(
-    queue_name: str | None,
-    name: str | None,
-    status: str | None,
-    limit: int,
-    output: str,
-    database_url: str | None,
-    schema: str | None,
-) -> None:
-    """List workflows, newest first."""
-    from towpath.insights import workflows
-
-    with connected(database_url, schema) as app:
-        engine = app.engine
-        found = engine.run(
-            lambda session: workflows.list_workflows(
-                session,
-                engine.statements,
-                engine.codec,
-                queue=queue_name,
-                name=name,
-                status=None if status is None else WorkflowStatus(status),
-                limit=limit,
-            )
-        )
-    if output == "json":
-        print_json(found)
-    elif found:
-        print_table(TITLES, [_row(info) for info in found])
-    else:
-        click.echo("no workflows", err=True)
-
-
 @workflow.command(short_help="Show one workflow")
 @click.argument("workflow_id", metavar="ID")
 @output_option
@@ -208,47 +157,8 @@ def get(workflow_id: str, output: str, database_url: str | None, schema: str | N
     )
 
 
-@workflow.command(short_help="Cancel a workflow")
-@click.argument("workflow_id", metavar="ID")
-@connection_options
-def cancel(workflow_id: str, database_url: str | None, schema: str | None) -> None:
-    """Cancel a workflow that has not ended; running code ends at its next step boundary."""
-    with connected(database_url, schema) as app:
-        app.cancel_workflow(workflow_id)
-    click.echo(f"workflow {workflow_id!r} is cancelled", err=True)
-
-
-@workflow.command(short_help="Resume a cancelled workflow")
-@click.argument("workflow_id", metavar="ID")
-@connection_options
-def resume(workflow_id: str, database_url: str | None, schema: str | None) -> None:
-    """Put a cancelled or given-up workflow at the end of its queue's line; its steps are kept."""
-    with connected(database_url, schema) as app:
-        status = app.resume_workflow(workflow_id).get_status().status
-    click.echo(f"workflow {workflow_id!r} is {status}", err=True)
-
-
-@workflow.command(short_help="Delete a workflow")
-@click.argument("workflow_id", metavar="ID")
-@connection_options
-def delete(workflow_id: str, database_url: str | None, schema: str | None) -> None:
-    """Delete a workflow and all that it recorded; one that has not ended is cancelled first."""
-    with connected(database_url, schema) as app:
-        app.delete_workflow(workflow_id)
-    click.echo(f"workflow {workflow_id!r} is deleted", err=True)
-
-
-@workflow.command("set-priority", short_help="Change a waiting workflow's priority")
-@click.argument("workflow_id", metavar="ID")
-@click.argument("priority", type=int)
-@connection_options
-def set_priority(
-    workflow_id: str, priority: int, database_url: str | None, schema: str | None
-) -> None:
-    """Change the priority of a workflow that waits: 1 to 2147483647, higher is more urgent."""
-    with connected(database_url, schema) as app:
-        app.set_priority(workflow_id, priority)
-    click.echo(f"workflow {workflow_id!r} has priority {priority}", err=True)
+for command in (list_workflows, steps, cancel, resume, retry, fork, delete, set_priority):
+    workflow.add_command(command)
 
 
 def parse_value(given: str) -> Any:
@@ -298,6 +208,8 @@ def _options(info: WorkflowInfo) -> list[tuple[str, object]]:
         ("KEY", info.queue_partition_key),
         ("DEDUPED-BY", info.deduplication_id),
         ("DUE", info.due_at and moment(info.due_at)),
+        ("PARENT", info.parent_workflow_id),
+        ("FORKED-FROM", info.forked_from),
     )
     return [(title, value) for title, value in asked if value is not None]
 
@@ -306,15 +218,3 @@ def _ending(info: WorkflowInfo) -> list[tuple[str, object]]:
     if info.status is WorkflowStatus.SUCCESS:
         return [("RESULT", json.dumps(info.result, default=str, ensure_ascii=False))]
     return [] if info.error is None else [("ERROR", info.error)]
-
-
-def _row(info: WorkflowInfo) -> tuple[object, ...]:
-    return (
-        info.workflow_id,
-        info.name,
-        info.queue_name,
-        info.status,
-        info.attempt,
-        age(info.created_at),
-        info.worker,
-    )
