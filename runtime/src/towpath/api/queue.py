@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, overload
 
+from towpath.api.debouncing import Debounced, make_bounce
 from towpath.api.functions import Workflow
 from towpath.api.handle import WorkflowHandle, WorkflowHandleAsync
 from towpath.api.options import (
@@ -109,6 +110,25 @@ class Enqueuing(ABC):
         """As `enqueue`, awaited from any loop."""
         start = self.start_of(function, [EnqueueItem(args, kwargs)], many=False)
         return await self.find_app().start_async(start)
+
+    def debounce(
+        self, key: str, *, delay_seconds: float = 5, at_most_seconds: float = 60
+    ) -> Debounced:
+        """Return the queue with its enqueues debounced: one workflow waits under a key, not many.
+
+        Each enqueue replaces the arguments (and priority, partition key and version) of the workflow
+        that waits, and puts its start off. Once it has joined the line, or was cancelled, the next
+        enqueue makes a new one.
+
+        Args:
+            key: Of this queue and the workflow's name; 1 to 255 characters.
+            delay_seconds: How long after the last enqueue the workflow joins the line.
+            at_most_seconds: How long after the first one at the latest.
+
+        Raises:
+            EnqueueOptionError: a value that cannot be.
+        """
+        return Debounced(self, make_bounce(key, delay_seconds, at_most_seconds))
 
     @overload
     def enqueue_many(

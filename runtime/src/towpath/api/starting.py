@@ -25,6 +25,7 @@ from towpath.domain.ids import (
     WorkflowName,
     check_chosen_id,
 )
+from towpath.executor.boundaries import Moment
 from towpath.executor.context import Execution, running_in_workflow
 from towpath.executor.engine import Engine
 from towpath.executor.inside_transaction import refuse_in_transaction
@@ -32,6 +33,7 @@ from towpath.executor.positions import current_step, take_position
 from towpath.executor.registry import QueueDeclaration
 from towpath.executor.steps import Pace, keep, replay, value_of
 from towpath.store import queues, steps
+from towpath.store.debounce import Bounce, bounce, check_alone
 from towpath.store.enqueue import (
     Enqueued,
     NewItem,
@@ -72,6 +74,7 @@ class Start:
 
     Attributes:
         many: Whether it is a bulk call, which reports duplicates rather than raise.
+        bounce: How it is debounced, if it is.
     """
 
     queue: QueueName
@@ -80,6 +83,7 @@ class Start:
     declaration: QueueDeclaration | None = None
     options: EnqueueOptions = NO_OPTIONS
     many: bool = False
+    bounce: Bounce | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class Prepared:
     declaration: QueueDeclaration | None
     connection: Any
     chosen: ChosenId | None
+    bounce: Bounce | None
 
     def failed(self) -> None:
         """Give the block's id back: the start has failed, and the caller may try again with it."""
@@ -127,6 +132,8 @@ def prepare(engine: Engine, start: Start) -> Prepared:
     options = start.options.over(around)
     chosen = _find_chosen_id(start)
     items = _prepare_items(engine, start, options, chosen)
+    if start.bounce is not None:
+        check_alone(items[0], options.connection)
     if chosen is not None:
         chosen.used = True
     new = NewWorkflows(
@@ -138,7 +145,7 @@ def prepare(engine: Engine, start: Start) -> Prepared:
         many=start.many,
         notify=options.connection is not None,
     )
-    return Prepared(new, start.declaration, options.connection, chosen)
+    return Prepared(new, start.declaration, options.connection, chosen, start.bounce)
 
 
 def _find_chosen_id(start: Start) -> ChosenId | None:
@@ -220,11 +227,20 @@ async def write(
     session: Session, engine: Engine, prepared: Prepared, parent: ParentStep | None = None
 ) -> list[Enqueued] | Refused:
     """Write workflows; a queue that code declares gets its row when it is missing."""
-    done = await enqueue(session, engine.statements, prepared.new, parent=parent)
+    done = await _write_once(session, engine, prepared, parent)
     if may_be_declared(done, prepared):
         await declare(session, engine, prepared)
-        done = await enqueue(session, engine.statements, prepared.new, parent=parent)
+        done = await _write_once(session, engine, prepared, parent)
     return done
+
+
+async def _write_once(
+    session: Session, engine: Engine, prepared: Prepared, parent: ParentStep | None
+) -> list[Enqueued] | Refused:
+    new, how = prepared.new, prepared.bounce
+    if how is not None:
+        return await bounce(session, engine.statements, new, how, parent=parent)
+    return await enqueue(session, engine.statements, new, parent=parent)
 
 
 def may_be_declared(done: list[Enqueued] | Refused, prepared: Prepared) -> bool:
@@ -287,8 +303,10 @@ async def start_children(execution: Execution, prepared: Prepared, pace: Pace) -
     if recorded is None:
         execution.check()
         parent = ParentStep(execution.seq, execution.attempt, position)
+        execution.reach(position, new.name, Moment.BEFORE)
         done = await pace.verb(engine, lambda session: write(session, engine, prepared, parent))
         if not isinstance(done, Refused):
+            execution.reach(position, new.name, Moment.AFTER)
             return [Started(d.workflow_id, d.created, d.seq) for d in done]
         if done.error is None:
             recorded = await _find_written(execution, position, pace)

@@ -98,3 +98,106 @@ END
 $$;
 COMMENT ON FUNCTION {schema}.fire IS
     'Fires ticks in one transaction, by a worker that declares the schedule; no row where somebody else was faster, or it was paused or changed meanwhile.';
+
+CREATE TABLE {schema}.debounce (
+    queue text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    latest timestamptz NOT NULL,
+    PRIMARY KEY (queue, name, key)
+);
+COMMENT ON TABLE {schema}.debounce IS
+    'The last workflow that was enqueued under a key: while it is DELAYED, the next call replaces what it was given.';
+COMMENT ON COLUMN {schema}.debounce.latest IS 'It joins the line by then, however often it is called; after that the row is of no use.';
+CREATE INDEX debounce_latest ON {schema}.debounce (latest);
+
+CREATE FUNCTION {schema}.bounce(
+    new_queue text, new_name text, new_codec text, new_version text, new_input text, new_secret bigint,
+    new_priority bigint, new_key text, bounce_key text, delay float8, at_most float8,
+    parent_seq bigint, parent_attempt integer, parent_position text, new_timeout float8
+) RETURNS TABLE (item integer, outcome text, found bigint, workflow_id text, detail text[])
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    q queue%ROWTYPE;
+    d debounce%ROWTYPE;
+    w workflow%ROWTYPE;
+    done record;
+    last_call timestamptz;
+BEGIN
+    IF parent_seq IS NOT NULL THEN
+        PERFORM FROM running r
+        WHERE r.seq = parent_seq AND r.attempt = parent_attempt AND NOT r.fenced FOR KEY SHARE;
+        IF NOT FOUND OR EXISTS (
+            SELECT FROM step s WHERE s.seq = parent_seq AND s.position = parent_position) THEN
+            RETURN QUERY SELECT 1, 'stale', NULL::bigint, NULL::text, NULL::text[];
+            RETURN;
+        END IF;
+    END IF;
+    -- calls of one key pass one after the other
+    LOOP
+        INSERT INTO debounce (queue, name, key, seq, latest) VALUES (new_queue, new_name, bounce_key, 0, clock())
+        ON CONFLICT (queue, name, key) DO NOTHING;
+        SELECT * INTO d FROM debounce o WHERE o.queue = new_queue AND o.name = new_name AND o.key = bounce_key FOR UPDATE;
+        EXIT WHEN FOUND;
+    END LOOP;
+
+    -- the workflow before its place, as whoever deletes it; its place waits for a claim that takes it
+    SELECT * INTO w FROM workflow o WHERE o.seq = d.seq FOR NO KEY UPDATE;
+    IF FOUND THEN
+        PERFORM FROM parked p WHERE p.seq = d.seq FOR UPDATE;
+    END IF;
+    IF FOUND THEN
+        SELECT * INTO q FROM queue o WHERE o.name = new_queue;
+        detail := refusal(q, new_priority, new_key, NULL, delay, NULL);
+        IF q.closed OR detail IS NOT NULL THEN
+            RETURN QUERY SELECT 1, CASE WHEN q.closed THEN 'closed' ELSE 'refused' END, NULL::bigint, NULL::text, detail;
+            RETURN;
+        END IF;
+        UPDATE workflow o
+        SET input = new_input, codec = new_codec, version = new_version, priority = new_priority, key = new_key,
+            timeout = make_interval(secs => nullif(new_timeout, 0))
+        WHERE o.seq = d.seq;
+        UPDATE parked p
+        SET due = least(clock() + make_interval(secs => delay), d.latest), rank = -coalesce(new_priority, 0), key = new_key
+        WHERE p.seq = d.seq;
+        IF EXISTS (SELECT FROM sleeper s WHERE s.queue = new_queue) THEN
+            PERFORM pg_notify({channel}, new_queue || ',due'); -- a shorter delay may have come
+        END IF;
+        IF parent_seq IS NOT NULL THEN
+            INSERT INTO step (seq, position, attempt, name, output, child, started_at, completed_at)
+            VALUES (parent_seq, parent_position, parent_attempt, new_name, to_json(id_of(w))::text, w.seq, clock(), clock());
+        END IF;
+        RETURN QUERY SELECT 1, 'exists', w.seq, id_of(w), NULL::text[];
+        RETURN;
+    END IF;
+
+    last_call := clock() + make_interval(secs => at_most);
+    SELECT e.* INTO done FROM enqueue_timed(
+        new_queue => new_queue, new_name => new_name, new_codec => new_codec, new_version => new_version,
+        inputs => ARRAY[new_input], secrets => ARRAY[new_secret], ids => NULL,
+        priorities => CASE WHEN new_priority IS NOT NULL THEN ARRAY[new_priority] END,
+        keys => CASE WHEN new_key IS NOT NULL THEN ARRAY[new_key] END,
+        deduplication_ids => NULL, delays => NULL,
+        dues => ARRAY[least(clock() + make_interval(secs => delay), last_call)], refuse_duplicates => ARRAY[true],
+        parent_seq => parent_seq, parent_attempt => parent_attempt, parent_position => parent_position,
+        parent_many => false, always_notify => false, timeouts => ARRAY[new_timeout]) AS e;
+    IF done.outcome = 'created' THEN
+        UPDATE debounce o SET seq = done.found, latest = last_call
+        WHERE o.queue = new_queue AND o.name = new_name AND o.key = bounce_key;
+        -- what is of no use any more goes a few at a time, last: whoever holds another's row waits for nobody
+        DELETE FROM debounce WHERE ctid = ANY (ARRAY(
+            SELECT o.ctid FROM (
+                SELECT s.ctid, s.seq FROM debounce s WHERE s.latest < (SELECT clock())
+                ORDER BY s.latest LIMIT 10 FOR UPDATE SKIP LOCKED) AS o
+            WHERE NOT EXISTS (SELECT FROM parked p WHERE p.seq = o.seq)));
+    ELSE
+        DELETE FROM debounce o WHERE o.queue = new_queue AND o.name = new_name AND o.key = bounce_key AND o.seq = 0;
+    END IF;
+    RETURN QUERY SELECT done.item, done.outcome, done.found, done.workflow_id, done.detail;
+END
+$$;
+COMMENT ON FUNCTION {schema}.bounce IS
+    'One DELAYED workflow a key: a call replaces the input of the one that is there and puts its start off, no later than at_most seconds after the first; where none is, it makes one.';
