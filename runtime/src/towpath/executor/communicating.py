@@ -12,6 +12,7 @@ from typing import Any
 from towpath.codec import encode_failure
 from towpath.domain.errors import StreamClosedError, TowpathError, WorkflowNotFoundError
 from towpath.domain.ids import Seq
+from towpath.executor.boundaries import Moment
 from towpath.executor.context import Execution
 from towpath.executor.positions import take_position
 from towpath.executor.steps import Pace, keep, replay, value_of
@@ -61,6 +62,7 @@ async def receive(execution: Execution, topic: str, seconds: float | None, pace:
     if recorded is None:
         look = await wait_durably(execution, wait, pace)
         if look.state == COME:  # consumed and recorded in one transaction
+            execution.reach(wait.position, RECEIVE, Moment.AFTER)
             recorded = RecordedStep(wait.position, RECEIVE, look.output, None, None)
         else:
             recorded = await _keep(execution, wait.position, RECEIVE, None, pace, ends_wait=True)
@@ -141,6 +143,7 @@ async def write_stream_in_step(
     """As `write_stream`, from within a step: at least once, as the step itself."""
     engine = execution.engine
     act = Act(execution.seq, execution.attempt, None)
+    execution.reach("", WRITE_STREAM, Moment.BEFORE)
     outcome = await pace.verb(
         engine,
         lambda session: messages.write_stream(
@@ -151,6 +154,7 @@ async def write_stream_in_step(
         raise execution.fenced()
     if outcome == CLOSED:
         raise StreamClosedError(workflow_id=execution.workflow_id, key=key)
+    execution.reach("", WRITE_STREAM, Moment.AFTER)
 
 
 async def _act(
@@ -166,10 +170,12 @@ async def _act(
     if recorded is None:
         execution.check()
         act = Act(execution.seq, execution.attempt, position)
+        execution.reach(position, verb, Moment.BEFORE)
         outcome = await pace.verb(execution.engine, lambda session: do(session, act))
         if outcome == STALE:
             raise execution.fenced()
         if outcome not in refusals:
+            execution.reach(position, verb, Moment.AFTER)
             return
         recorded = await _refuse(execution, position, verb, refusals[outcome], pace)
     value_of(execution, recorded)

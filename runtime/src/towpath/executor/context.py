@@ -12,6 +12,7 @@ from enum import Enum
 
 from towpath.domain.errors import SyncCallInAsyncError, WorkflowInterrupted
 from towpath.domain.ids import QueueName, Seq, WorkflowId, WorkflowName
+from towpath.executor.boundaries import Moment
 from towpath.executor.engine import Engine
 from towpath.executor.inside_transaction import refuse_in_transaction
 from towpath.executor.lease import Lease
@@ -119,6 +120,11 @@ class Execution:
         with self._lock:
             self._wakes.remove(wake)
 
+    def reach(self, position: str, name: str, moment: Moment) -> None:
+        """Stand at one side of a write; raise `WorkflowInterrupted` where a test has the attempt crash."""
+        if self.engine.boundary is not None:
+            self.engine.boundary(self, position, name, moment)
+
     def check_start(self) -> None:
         """Raise where the function would begin later than its start is dated.
 
@@ -128,6 +134,7 @@ class Execution:
             self.late = True
             self.interrupt("it would begin later than its limiter counts", Then.BACK)
         self.check()
+        self.reach("", self.name, Moment.AFTER)
 
     def check(self) -> None:
         """Raise `WorkflowInterrupted` where the attempt must end here."""

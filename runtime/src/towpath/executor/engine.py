@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,6 +84,8 @@ class Engine:
             look_again=self.hub.look_again,
         )
         self.hub.interested = self._listener.interested
+        self.boundary: Callable[..., None] | None = None
+        """Called with an attempt, a position, a name and a `Moment` at each write; a test's, else None."""
 
     def shares_database(self, other: Engine) -> bool:
         """Tell whether both work on one schema of one database, as far as their URIs tell."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from towpath.codec import encode_failure
 from towpath.domain.errors import WorkflowInterrupted
 from towpath.domain.status import WorkflowStatus
+from towpath.executor.boundaries import Moment
 from towpath.executor.context import Execution, enter
 from towpath.executor.engine import Engine
 from towpath.executor.registry import WorkflowDefinition
@@ -66,7 +67,7 @@ class WorkflowRunner:
         except BaseException as error:  # noqa: BLE001 - every end of user code is an outcome
             outcome = self._failure(execution, error)
         finally:
-            self._finished(execution, outcome)
+            self._hand_in(execution, outcome)
 
     def run_sync(self, execution: Execution, definition: WorkflowDefinition) -> None:
         """Run an attempt of a sync workflow in the caller's thread and context."""
@@ -80,7 +81,16 @@ class WorkflowRunner:
         except BaseException as error:  # noqa: BLE001 - as above
             outcome = self._failure(execution, error)
         finally:
-            self._finished(execution, outcome)
+            self._hand_in(execution, outcome)
+
+    def _hand_in(self, execution: Execution, outcome: Outcome | None) -> None:
+        """The attempt has ended; where it crashes before this is written, nobody hears of the outcome."""
+        try:
+            if outcome is not None:
+                execution.reach("", execution.name, Moment.BEFORE)
+        except WorkflowInterrupted:
+            outcome = None
+        self._finished(execution, outcome)
 
     def _success(self, execution: Execution, value: object) -> Outcome | None:
         if execution.raised:

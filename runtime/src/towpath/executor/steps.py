@@ -23,6 +23,7 @@ from towpath.domain.errors import (
     StepTimeoutError,
 )
 from towpath.domain.retry import RetryPolicy
+from towpath.executor.boundaries import Moment
 from towpath.executor.context import Execution
 from towpath.executor.engine import Engine
 from towpath.executor.positions import in_step
@@ -169,8 +170,10 @@ async def keep(execution: Execution, step: NewStep, pace: Pace) -> None:
     Raises:
         WorkflowInterrupted: the attempt no longer holds its place; nothing was written.
     """
+    execution.reach(step.position, step.name, Moment.BEFORE)
     if not await pace.until(execution.engine.recorder.add(step)):
         raise execution.fenced()
+    execution.reach(step.position, step.name, Moment.AFTER)
 
 
 async def _try(

@@ -25,6 +25,7 @@ from towpath.domain.errors import (
     TransactionEndedError,
 )
 from towpath.domain.retry import Backoff
+from towpath.executor.boundaries import Moment
 from towpath.executor.context import Execution
 from towpath.executor.engine import Engine
 from towpath.executor.inside_transaction import in_transaction
@@ -135,6 +136,7 @@ class _Run:
                 tries += 1
                 await self._pause(tries, reason)
             else:
+                self._execution.reach(self._position, self._definition.name, Moment.AFTER)
                 return recorded
 
     async def _pause(self, tries: int, reason: Exception) -> None:
@@ -157,6 +159,7 @@ class _Run:
             return recorded
         if self._failed is None:
             step = await self._call(session)
+            self._execution.reach(self._position, self._definition.name, Moment.BEFORE)
             if step.failure is None:
                 failure = await self._commit(session, step)
                 if failure is None:

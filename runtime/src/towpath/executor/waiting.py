@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from towpath.domain.errors import ConcurrentReceiveError, NonDeterminismError
+from towpath.executor.boundaries import Moment
 from towpath.executor.context import Execution, OpenWait
 from towpath.executor.positions import current_branch
 from towpath.executor.steps import Pace
@@ -28,6 +29,7 @@ async def wait_durably(execution: Execution, wait: Wait, pace: Pace) -> Look:
         WorkflowInterrupted: the attempt must end here, or no longer holds its place.
     """
     execution.check()
+    execution.reach(wait.position, wait.verb, Moment.WAIT)
     opened = _open(execution, wait)
     branch = current_branch()
     branch.waits += 1
@@ -80,6 +82,7 @@ async def _until_over(execution: Execution, opened: OpenWait) -> Look:
             reached=wait.verb,
         )
     opened.written = True
+    execution.reach(wait.position, wait.verb, Moment.WAITS)
     try:
         return await engine.hub.wait(wait, begun.seconds)
     except asyncio.CancelledError:
