@@ -89,6 +89,11 @@ class Seat:
             if self._waits or self._ended:  # another branch was faster
                 self._give()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the attempt has ended."""
+        return self._ended
+
     def end(self) -> None:
         """The attempt has ended."""
         self._ended = True
