@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from towpath import errors
     from towpath.api.app import App
-    from towpath.api.chosen_ids import SetWorkflowID
+    from towpath.api.chosen_ids import SetWorkflowID, SetWorkflowTimeout
     from towpath.api.client import Client
     from towpath.api.current import Current, current
     from towpath.api.default import (
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         delete_schedule_async,
         delete_workflow,
         delete_workflow_async,
+        deprecate_patch,
+        deprecate_patch_async,
         fork_workflow,
         fork_workflow_async,
         get_event,
@@ -43,12 +45,18 @@ if TYPE_CHECKING:
         launch,
         list_schedules,
         list_schedules_async,
+        list_versions,
+        list_versions_async,
         list_workflow_steps,
         list_workflow_steps_async,
         list_workflows,
         list_workflows_async,
+        patch,
+        patch_async,
         pause_schedule,
         pause_schedule_async,
+        promote_version,
+        promote_version_async,
         read_stream,
         read_stream_async,
         recv,
@@ -95,6 +103,7 @@ if TYPE_CHECKING:
     from towpath.executor.worker import Worker
     from towpath.insights.schedules import ScheduleInfo
     from towpath.insights.steps import StepInfo
+    from towpath.insights.versions import VersionInfo
     from towpath.insights.workflows import WorkflowInfo
     from towpath.store.managing import Cancelled
 
@@ -110,9 +119,11 @@ __all__ = [
     "ScheduleInfo",
     "SetEnqueueOptions",
     "SetWorkflowID",
+    "SetWorkflowTimeout",
     "Step",
     "StepInfo",
     "Transaction",
+    "VersionInfo",
     "Worker",
     "Workflow",
     "WorkflowHandle",
@@ -130,6 +141,8 @@ __all__ = [
     "delete_schedule_async",
     "delete_workflow",
     "delete_workflow_async",
+    "deprecate_patch",
+    "deprecate_patch_async",
     "errors",
     "fork_workflow",
     "fork_workflow_async",
@@ -138,12 +151,18 @@ __all__ = [
     "launch",
     "list_schedules",
     "list_schedules_async",
+    "list_versions",
+    "list_versions_async",
     "list_workflow_steps",
     "list_workflow_steps_async",
     "list_workflows",
     "list_workflows_async",
+    "patch",
+    "patch_async",
     "pause_schedule",
     "pause_schedule_async",
+    "promote_version",
+    "promote_version_async",
     "read_stream",
     "read_stream_async",
     "recv",
@@ -183,7 +202,7 @@ __all__ = [
 
 _HOMES = {
     "towpath.api.app": ["App"],
-    "towpath.api.chosen_ids": ["SetWorkflowID"],
+    "towpath.api.chosen_ids": ["SetWorkflowID", "SetWorkflowTimeout"],
     "towpath.api.client": ["Client"],
     "towpath.api.current": ["Current", "current"],
     "towpath.api.default": [
@@ -200,6 +219,14 @@ _HOMES = {
         "get_event",
         "get_event_async",
         "launch",
+        "deprecate_patch",
+        "deprecate_patch_async",
+        "list_versions",
+        "list_versions_async",
+        "patch",
+        "patch_async",
+        "promote_version",
+        "promote_version_async",
         "list_schedules",
         "list_schedules_async",
         "list_workflows",
@@ -256,6 +283,7 @@ _HOMES = {
     "towpath.executor.worker": ["Worker"],
     "towpath.insights.schedules": ["ScheduleInfo"],
     "towpath.insights.steps": ["StepInfo"],
+    "towpath.insights.versions": ["VersionInfo"],
     "towpath.insights.workflows": ["WorkflowInfo"],
     "towpath.store.managing": ["Cancelled"],
 }

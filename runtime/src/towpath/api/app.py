@@ -20,6 +20,7 @@ from towpath.api.managing import ManagesWorkflows
 from towpath.api.messaging import ReceivesMessages, SendsMessages
 from towpath.api.options import EnqueueItem
 from towpath.api.own_transaction import write_on_connection, write_on_connection_async
+from towpath.api.patching import PatchesWorkflows
 from towpath.api.queue import Queue, QueueOptions
 from towpath.api.schedules import DeclaresSchedules, ManagesSchedules
 from towpath.api.starting import (
@@ -32,6 +33,7 @@ from towpath.api.starting import (
 )
 from towpath.api.streams import ReadsStreams, WritesStreams
 from towpath.api.transactions import TransactionDecorator
+from towpath.api.versions import ManagesVersions
 from towpath.codec import Codec
 from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError
 from towpath.domain.ids import INTERNAL_QUEUE, QueueName, WorkflowName
@@ -64,7 +66,7 @@ _INTERNAL = QueueDeclaration(INTERNAL_QUEUE, None)
 
 
 class App(
-    ManagesWorkflows, ManagesSchedules, DeclaresSchedules,
+    ManagesWorkflows, ManagesSchedules, ManagesVersions, DeclaresSchedules, PatchesWorkflows,
     SendsMessages, ReceivesMessages, ReadsStreams, WritesStreams,
 ):  # fmt: skip
     """Workflows, queues and a connection.

@@ -13,13 +13,14 @@ from towpath.api.options import EnqueueItem
 from towpath.api.schedules import ManagesSchedules
 from towpath.api.starting import Start
 from towpath.api.streams import ReadsStreams
+from towpath.api.versions import ManagesVersions
 from towpath.domain.ids import WorkflowName
 from towpath.domain.queue import check_queue_name
 from towpath.executor.engine import Engine
 from towpath.executor.registry import check_name
 
 
-class Client(ManagesWorkflows, ManagesSchedules, SendsMessages, ReadsStreams):
+class Client(ManagesWorkflows, ManagesSchedules, ManagesVersions, SendsMessages, ReadsStreams):
     """A connection to a schema, for programs that do not have the workflows' code.
 
     `SetEnqueueOptions` and `SetWorkflowID` work around its enqueues as around a queue's.

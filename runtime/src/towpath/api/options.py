@@ -30,6 +30,8 @@ class EnqueueOptions:
         queue_partition_key: Required on a partitioned queue, an error on any other.
         delay_seconds: How long the workflow waits before it joins the line.
         start_at: When it joins the line; an aware datetime, not beside delay_seconds.
+        timeout_seconds: How long after its first start it is cancelled, unless it has ended; over that of
+            `SetWorkflowTimeout`.
         app_version: The application version that alone may run it.
         connection: The caller's own psycopg connection, to the App's database: the workflow is
             enqueued in its transaction, which the caller commits; a worker sees it after that.
@@ -41,6 +43,7 @@ class EnqueueOptions:
     queue_partition_key: str | None = None
     delay_seconds: float | None = None
     start_at: datetime | None = None
+    timeout_seconds: float | None = None
     app_version: str | None = None
     connection: Any = None
 
@@ -71,6 +74,7 @@ def check_options(options: EnqueueOptions) -> EnqueueOptions:
     if options.on_duplicate not in (None, "raise", "return"):
         raise _refusal("on_duplicate", options.on_duplicate, "'raise' or 'return'")
     check_delay(options.delay_seconds, options.start_at)
+    check_timeout(options.timeout_seconds)
     return options
 
 
@@ -104,6 +108,19 @@ def check_delay(delay_seconds: object, start_at: object) -> None:
         raise _refusal("start_at", start_at, "a datetime with a time zone")
     if delay_seconds is not None:
         raise _refusal("start_at", start_at, "none beside delay_seconds")
+
+
+def check_timeout(seconds: object) -> None:
+    """Raise unless it is None or a time.
+
+    Raises:
+        EnqueueOptionError: it is not.
+    """
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is None or (number and 0 < seconds <= MAX_DELAY_SECONDS):  # type: ignore[operator]
+        return
+    allowed = f"a number of seconds above 0, up to {MAX_DELAY_SECONDS} (100 years)"
+    raise _refusal("timeout_seconds", seconds, allowed)
 
 
 def _check_text(name: str, value: object) -> None:
@@ -153,6 +170,7 @@ class SetEnqueueOptions:
         queue_partition_key: str | None = None,
         delay_seconds: float | None = None,
         start_at: datetime | None = None,
+        timeout_seconds: float | None = None,
         app_version: str | None = None,
         connection: Any = None,
     ) -> None:
@@ -164,6 +182,7 @@ class SetEnqueueOptions:
                 queue_partition_key=queue_partition_key,
                 delay_seconds=delay_seconds,
                 start_at=start_at,
+                timeout_seconds=timeout_seconds,
                 app_version=app_version,
                 connection=connection,
             )

@@ -242,6 +242,7 @@ class Queue(Enqueuing):
         queue_partition_key: str | None = None,
         delay_seconds: float | None = None,
         start_at: datetime | None = None,
+        timeout_seconds: float | None = None,
         app_version: str | None = None,
         connection: Any = None,
     ) -> BoundQueue:
@@ -260,6 +261,7 @@ class Queue(Enqueuing):
             queue_partition_key=queue_partition_key,
             delay_seconds=delay_seconds,
             start_at=start_at,
+            timeout_seconds=timeout_seconds,
             app_version=app_version,
             connection=connection,
         )

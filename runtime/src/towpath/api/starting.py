@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from towpath.api.chosen_ids import ChosenId, free_chosen_id
+from towpath.api.chosen_ids import ChosenId, chosen_timeout, free_chosen_id
 from towpath.api.options import NO_OPTIONS, EnqueueItem, EnqueueOptions, current_options
 from towpath.codec import encode_failure
 from towpath.domain.errors import (
@@ -207,8 +207,14 @@ def _prepare_item(
     secret = engine.new_secret()
     chosen = check_chosen_id(item.workflow_id) if item.workflow_id is not None else single_id
     refuses = refuses if options.on_duplicate is None else options.on_duplicate == "raise"
+    timeout = (
+        chosen_timeout() if options.timeout_seconds is None else float(options.timeout_seconds)
+    )
     if options is NO_OPTIONS:
-        return NewItem(input=text, secret=secret, chosen_id=chosen, refuse_duplicate=refuses)
+        return NewItem(
+            input=text, secret=secret, chosen_id=chosen, timeout_seconds=timeout,
+            refuse_duplicate=refuses,
+        )  # fmt: skip
     delay = options.delay_seconds
     return NewItem(
         input=text,
@@ -219,6 +225,7 @@ def _prepare_item(
         deduplication_id=options.deduplication_id,
         delay_seconds=None if delay is None else float(delay),
         start_at=options.start_at,
+        timeout_seconds=timeout,
         refuse_duplicate=refuses,
     )
 

@@ -221,7 +221,11 @@ class Dispatcher:
         An unversioned worker runs whatever carries no version.
         """
         others = bool(self._stamp) and current not in (None, self._stamp)
-        self.versions = (self._stamp,) if others else tuple(dict.fromkeys(("", self._stamp)))
+        versions = (self._stamp,) if others else tuple(dict.fromkeys(("", self._stamp)))
+        if versions != self.versions:
+            self.versions = versions
+            for view in self._queues.values():  # the poll that tells so has looked for the others
+                view.hot, view.awake, view.passed = True, True, {}
 
     def serve_as(self, worker_id: WorkerId) -> None:
         """The worker has a new row: nobody calls it yet, and every queue deserves a look."""

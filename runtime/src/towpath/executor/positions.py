@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
+import threading
 from collections.abc import Coroutine
 from typing import Any
+
+_counting = threading.Lock()  # threads may share a branch
 
 
 class Branch:
@@ -25,13 +27,20 @@ class Branch:
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
-        self._next = itertools.count(1)  # its next() is one step for threads that share a branch
+        self._next = 1
         self._children: set[Branch] = set()
         self.waits = 0
 
     def take(self) -> str:
         """Return the next position."""
-        return f"{self._prefix}{next(self._next)}"
+        with _counting:
+            number, self._next = self._next, self._next + 1
+        return f"{self._prefix}{number}"
+
+    @property
+    def following(self) -> str:
+        """The next position, which stays the next one."""
+        return f"{self._prefix}{self._next}"
 
     def fork(self) -> Branch:
         """Return the branch of a new task, which takes a position of this one."""

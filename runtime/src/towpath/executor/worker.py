@@ -281,7 +281,7 @@ class Worker:
             self._dispatcher.rouse(queue)
         elif not news:
             self.called(queue)
-        return news in {"settings", "cancelled"} and queue in self.queues
+        return news in {"settings", "cancelled", "version"} and queue in self.queues
 
     @property
     def shortest_poll(self) -> float:

@@ -34,6 +34,7 @@ class NewItem:
         secret: 64 random bits, signed.
         delay_seconds: How long it waits before it joins the line.
         start_at: When it joins the line; not beside delay_seconds.
+        timeout_seconds: How long after its first start it is cancelled; 0: not even with its parent.
         refuse_duplicate: Whether a held deduplication id is an error, rather than reported.
     """
 
@@ -45,6 +46,7 @@ class NewItem:
     deduplication_id: str | None = None
     delay_seconds: float | None = None
     start_at: datetime | None = None
+    timeout_seconds: float | None = None
     refuse_duplicate: bool = True
 
     @property
@@ -57,6 +59,7 @@ class NewItem:
             and self.deduplication_id is None
             and self.delay_seconds is None
             and self.start_at is None
+            and not self.timeout_seconds
         )
 
 
@@ -123,7 +126,9 @@ async def enqueue(
             return [Enqueued(seq, format_generated_id(seq, item.secret), created=True)]
     if not new.items:
         return []
-    (rows,) = await session.run((statements["enqueue_items"], _parameters(new, parent)))
+    timed = parent is not None or any(item.timeout_seconds for item in new.items)
+    statement = statements["enqueue_timed" if timed else "enqueue_items"]
+    (rows,) = await session.run((statement, _parameters(new, parent)))
     return answer_of(new, rows)
 
 
@@ -164,6 +169,7 @@ def _parameters(new: NewWorkflows, parent: ParentStep | None) -> dict[str, objec
         "deduplication_ids": _column([i.deduplication_id for i in items]),
         "delays": _column([i.delay_seconds for i in items]),
         "dues": _column([i.start_at for i in items]),
+        "timeouts": _column([i.timeout_seconds for i in items]),
         "refuse_duplicates": [i.refuse_duplicate for i in items],
         "parent": parent and parent.seq,
         "attempt": parent and parent.attempt,

@@ -26,6 +26,16 @@ FROM {schema}.enqueue_items(
     %(dues)s::timestamptz[], %(refuse_duplicates)s::boolean[],
     %(parent)s::bigint, %(attempt)s::integer, %(position)s::text, %(many)s::boolean, %(notify)s::boolean) AS e
 
+-- name: enqueue_timed
+-- The same with deadlines: of their own, or of their parent.
+SELECT e.item, e.outcome, e.found, e.workflow_id, e.detail
+FROM {schema}.enqueue_timed(
+    %(queue)s, %(name)s, %(codec)s, %(version)s, %(inputs)s::text[], %(secrets)s::bigint[], %(ids)s::text[],
+    %(priorities)s::bigint[], %(keys)s::text[], %(deduplication_ids)s::text[], %(delays)s::float8[],
+    %(dues)s::timestamptz[], %(refuse_duplicates)s::boolean[],
+    %(parent)s::bigint, %(attempt)s::integer, %(position)s::text, %(many)s::boolean, %(notify)s::boolean,
+    %(timeouts)s::float8[]) AS e
+
 -- name: ensure_queue
 INSERT INTO {schema}.queue (name) VALUES (%(queue)s) ON CONFLICT (name) DO NOTHING
 
