@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from towpath.codec import DEFAULT_MAX_BYTES, Codec, JsonCodec
+from towpath.codec import DEFAULT_MAX_BYTES, ChosenCodec, Codec, JsonCodec
 from towpath.domain.errors import ConfigurationError, NotConfiguredError
 from towpath.executor.engine import EngineSettings
 from towpath.executor.settings import read_max_value_bytes, read_worker_settings
@@ -69,9 +69,12 @@ def choose_codec(codec: Codec | None, max_value_bytes: int | None) -> Codec:
     """Return the codec that is given, else JSON with its bound.
 
     Raises:
-        ConfigurationError: the bound is not allowed, or stands beside a codec.
+        ConfigurationError: the bound is not allowed, or stands beside a codec; the codec has no name
+            that rows can carry.
     """
     if max_value_bytes is None:
+        if codec is not None and not isinstance(codec, JsonCodec):
+            return ChosenCodec(codec)
         return codec or JsonCodec(max_bytes=read_max_value_bytes(os.environ, DEFAULT_MAX_BYTES))
     if codec is not None:
         raise ConfigurationError("max_value_bytes is for the JSON codec; a codec bounds its own.")

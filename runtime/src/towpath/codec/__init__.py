@@ -4,7 +4,7 @@ from towpath.codec.annotations import fit_arguments
 from towpath.codec.calls import read_call
 from towpath.codec.choosing import ChosenCodec, codec_for
 from towpath.codec.failures import decode_failure, encode_failure
-from towpath.codec.json_codec import DEFAULT_MAX_BYTES, JsonCodec
+from towpath.codec.json_codec import DEFAULT_MAX_BYTES, JsonCodec, as_recorded
 from towpath.codec.pickle_codec import PickleCodec
 from towpath.codec.protocol import ArgumentMismatchError, Codec, ValueNotDecodableError
 
@@ -16,6 +16,7 @@ __all__ = [
     "JsonCodec",
     "PickleCodec",
     "ValueNotDecodableError",
+    "as_recorded",
     "codec_for",
     "decode_failure",
     "encode_failure",

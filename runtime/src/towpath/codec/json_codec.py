@@ -98,6 +98,17 @@ class JsonCodec:
         return value
 
 
+def as_recorded(text: str) -> Any:
+    """Return what a text holds for people to look at: JSON with its tags as they stand, else the text.
+
+    For values that cannot be read here, since their class is not imported or their codec is another's.
+    """
+    try:
+        return _plain_decoder.decode(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _encode(value: object, path: str) -> str:
     if not _is_plain(value, MAX_DEPTH):
         return _to_text(to_plain(value, path))

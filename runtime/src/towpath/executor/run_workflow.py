@@ -7,7 +7,7 @@ import contextvars
 import logging
 from collections.abc import Callable, Sequence
 
-from towpath.codec import encode_failure
+from towpath.codec import encode_failure, read_call
 from towpath.domain.errors import WorkflowInterrupted
 from towpath.domain.status import WorkflowStatus
 from towpath.executor.boundaries import Moment
@@ -60,7 +60,9 @@ class WorkflowRunner:
     async def _run_async(self, execution: Execution, definition: WorkflowDefinition) -> None:
         outcome: Outcome | None = None
         try:
-            args, kwargs = self._engine.codec.decode_input(execution.input)
+            args, kwargs = read_call(
+                self._engine.codec, execution.codec, execution.input, definition.function
+            )
             execution.check_start()
             value = await definition.function(*args, **kwargs)
             outcome = self._success(execution, value)
@@ -74,7 +76,9 @@ class WorkflowRunner:
         outcome: Outcome | None = None
         try:
             enter(execution)
-            args, kwargs = self._engine.codec.decode_input(execution.input)
+            args, kwargs = read_call(
+                self._engine.codec, execution.codec, execution.input, definition.function
+            )
             execution.check_start()
             value = definition.function(*args, **kwargs)
             outcome = self._success(execution, value)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from towpath.codec import Codec, ValueNotDecodableError, decode_failure
+from towpath.codec import Codec, ValueNotDecodableError, as_recorded, decode_failure
 from towpath.store import managing, workflows
 from towpath.store.session import Session
 from towpath.store.statements import Statements
@@ -70,4 +70,4 @@ def _value(codec: Codec, output: str | None) -> Any:
     try:
         return codec.decode(output)
     except ValueNotDecodableError:
-        return output
+        return as_recorded(output)

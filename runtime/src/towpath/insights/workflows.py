@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from towpath.codec import Codec, ValueNotDecodableError, decode_failure
+from towpath.codec import (
+    Codec,
+    ValueNotDecodableError,
+    as_recorded,
+    codec_for,
+    decode_failure,
+)
 from towpath.domain.status import WorkflowStatus
 from towpath.domain.workflow_filter import Page, WorkflowFilter
 from towpath.store import workflows
@@ -117,9 +123,12 @@ def _input(codec: Codec, row: workflows.WorkflowRow) -> tuple[list[Any], dict[st
     if row.input is None:
         return [], {}
     try:
-        return codec.decode_input(row.input)
+        return codec_for(row.codec, codec).decode_input(row.input)
     except ValueNotDecodableError:
-        return [row.input], {}
+        shown = as_recorded(row.input)
+        if isinstance(shown, dict) and shown.keys() == {"args", "kwargs"}:
+            return shown["args"], shown["kwargs"]
+        return [shown], {}
 
 
 def _ending(codec: Codec, row: workflows.WorkflowRow) -> tuple[Any, str | None]:
@@ -133,4 +142,4 @@ def _ending(codec: Codec, row: workflows.WorkflowRow) -> tuple[Any, str | None]:
     try:
         return codec.decode(row.output), None
     except ValueNotDecodableError:
-        return row.output, None
+        return as_recorded(row.output), None

@@ -15,7 +15,8 @@ class ValueNotEncodableError(TowpathError):
     def __init__(self, *, path: str, type_name: str, reason: str) -> None:
         super().__init__(
             f"{path} ({type_name}) cannot be recorded: {reason}. "
-            "Pass plain JSON values: None, bool, int, float, str, list, dict with str keys."
+            "Pass values of JSON's types, times, UUIDs, Decimals, bytes, tuples, or Enums, dataclasses "
+            "and pydantic models of them."
         )
         self.path = path
         self.type_name = type_name
