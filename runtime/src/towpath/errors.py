@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from towpath.codec import ValueNotDecodableError
+from towpath.codec import ArgumentMismatchError, ValueNotDecodableError
 from towpath.domain.errors import (
     AlreadyLaunchedError,
     ApplicationImportError,
@@ -57,6 +57,7 @@ from towpath.domain.errors import (
 __all__ = [
     "AlreadyLaunchedError",
     "ApplicationImportError",
+    "ArgumentMismatchError",
     "ConcurrentReceiveError",
     "ConfigurationError",
     "DatabaseUnreachableError",
