@@ -44,6 +44,8 @@ DECLARE
     places text;
     condition text;
     in_queue text;
+    few boolean;
+    own text;
     sources text[];
     status text;
     slack CONSTANT interval := '5 minutes';
@@ -87,10 +89,6 @@ BEGIN
         f.status := ARRAY(SELECT unnest(coalesce(f.status, ARRAY['PENDING'])) INTERSECT SELECT 'PENDING');
     END IF;
     -- a status is the table that the row stands in
-    IF f.status IS NULL THEN
-        sources := ARRAY['SELECT seq FROM workflow AS w WHERE ' || concat_ws(' AND ', places, condition)];
-        condition := 'true';
-    END IF;
     FOR status IN SELECT DISTINCT unnest(f.status) LOOP
         sources := sources || CASE status
             WHEN 'DELAYED' THEN ARRAY['SELECT seq FROM parked WHERE ' || in_queue]
@@ -107,18 +105,25 @@ BEGIN
                 'completed_at < ' || quote_literal(f.completed_before))]
             END;
     END LOOP;
-    IF sources IS NULL THEN
+    IF f.status IS NOT NULL AND sources IS NULL THEN
         RETURN ARRAY[]::bigint[];
     END IF;
-    -- What an index finds is sorted: walking the whole table in its order, in the hope to meet them soon,
-    -- is what the planner would choose for a short page.
+    few := coalesce(f.workflow_ids, f.parent_workflow_id, f.forked_from) IS NOT NULL
+        OR f.id_pattern IS NOT NULL AND NOT f.any_id;
+    own := 'SELECT seq FROM workflow AS w WHERE ' || concat_ws(' AND ', places, condition);
+    -- Where to begin is not left to the planner: for a short page it walks through a whole table in its
+    -- order, in the hope to meet soon what it looks for. OFFSET 0 keeps a look-up what it is; what an index
+    -- has found is sorted (+ 0).
     EXECUTE format(
-        'SELECT ARRAY(SELECT s.seq FROM (%s) AS s%s WHERE %s ORDER BY s.seq%s %s LIMIT %s)',
-        array_to_string(sources, ' UNION ALL '),
-        CASE WHEN f.status IS NOT NULL THEN ' JOIN workflow w ON w.seq = s.seq' END, condition,
-        CASE WHEN coalesce(f.workflow_ids, f.parent_workflow_id, f.forked_from) IS NOT NULL
-            OR f.id_pattern IS NOT NULL AND NOT f.any_id THEN ' + 0' END,
-        CASE WHEN f.oldest_first THEN 'ASC' ELSE 'DESC' END, at_most) INTO page;
+        'SELECT ARRAY(SELECT s.seq FROM (%s) AS s WHERE %s ORDER BY s.seq%s %s LIMIT %s)',
+        CASE WHEN few OR sources IS NULL THEN own ELSE array_to_string(sources, ' UNION ALL ') END,
+        CASE
+            WHEN sources IS NULL THEN 'true'
+            WHEN few THEN format('EXISTS (SELECT FROM (%s) AS b WHERE b.seq = s.seq OFFSET 0)',
+                array_to_string(sources, ' UNION ALL '))
+            ELSE format('EXISTS (SELECT FROM workflow w WHERE w.seq = s.seq AND %s OFFSET 0)', condition)
+        END,
+        CASE WHEN few THEN ' + 0' END, CASE WHEN f.oldest_first THEN 'ASC' ELSE 'DESC' END, at_most) INTO page;
     RETURN page;
 END
 $$;
