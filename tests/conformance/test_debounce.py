@@ -103,7 +103,7 @@ def test_many_callers_at_once_make_one_workflow_and_the_last_arguments_win(
     """Sixteen threads, several keys, workers that claim and take over meanwhile."""
     queue = app.queue("documents")
     launched()
-    lock, last, handles = threading.Lock(), dict[str, str](), dict[str, Any]()
+    last, handles = dict[str, str](), dict[str, Any]()
     keys = [f"page-{n}" for n in range(4)]
     failures: list[BaseException] = []
 
@@ -124,10 +124,9 @@ def test_many_callers_at_once_make_one_workflow_and_the_last_arguments_win(
     assert failures == []
     assert Counter(w.status for w in app.list_workflows()) == {"DELAYED": len(keys)}
     for key in keys:
-        with lock:
-            last[key] = f"last of {key}"
-            held = queue.debounce(key, delay_seconds=3600, at_most_seconds=7200)
-            handles[key] = held.enqueue(index, last[key])
+        last[key] = f"last of {key}"
+        held = queue.debounce(key, delay_seconds=3600, at_most_seconds=7200)
+        handles[key] = held.enqueue(index, last[key])
     ripe(database)
     assert {key: handles[key].get_result(timeout=20) for key in keys} == last
     assert len(app.list_workflows()) == len(keys)
@@ -194,12 +193,12 @@ def test_a_claim_waits_for_no_call_and_a_call_for_a_claim_alone(
     )
     values |= {
         "queue": "documents", "name": "index", "codec": "json", "version": "", "secret": 1,
-        "input": '{"args":["held up"],"kwargs":{}}', "bounce_key": "page", "delay": -2, "at_most": 9,
+        "input": '{"args":["held up"],"kwargs":{}}', "bounce_key": "page", "delay": 0, "at_most": 9,
     }  # fmt: skip
     ripe(database)
     with psycopg.connect(database.info.dsn, password=database.info.password) as other:
         # due already, and locked by the call that is not committed
-        assert other.execute(statement, {**values, "delay": 0}).fetchall()[0][1] == "exists"
+        assert other.execute(statement, values).fetchall()[0][1] == "exists"
         launched()
         assert quick.get_result(timeout=10) == "quick"
         assert slow.get_status().status == "DELAYED"
@@ -229,7 +228,7 @@ def test_what_does_not_go_with_debouncing_is_refused(
     with SetEnqueueOptions(delay_seconds=1), pytest.raises(EnqueueOptionError, match="delay_sec"):
         plain.debounce("k").enqueue(index, "x")
     wrong: Any = None
-    for make, words in (
+    refusals: list[tuple[Callable[[], object], str]] = [
         (lambda: plain.debounce(""), "key is ''"),
         (lambda: plain.debounce(wrong), "key is None"),
         (lambda: plain.debounce("k", delay_seconds=-1), "delay_seconds is -1"),
@@ -238,7 +237,8 @@ def test_what_does_not_go_with_debouncing_is_refused(
             lambda: plain.debounce("k", delay_seconds=9, at_most_seconds=5),
             "no less than delay_seco",
         ),
-    ):
+    ]
+    for make, words in refusals:
         with pytest.raises(EnqueueOptionError, match=words):
             make()
     with pytest.raises(EnqueueOptionError, match="queue_partition_key is None"):

@@ -27,7 +27,11 @@ from towpath.errors import (
     UsageError,
     ValueNotEncodableError,
 )
-from towpath.executor.maintenance.schedules import ScheduleFiring, make_ticks
+from towpath.executor.maintenance.schedules import (
+    LONGEST_REST_SECONDS,
+    ScheduleFiring,
+    make_ticks,
+)
 from towpath.store import schedules
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -163,6 +167,24 @@ def test_eight_workers_fire_every_tick_exactly_once(
     info = the_schedule(processes[0].app)
     assert (info.state, len(info.workers)) == ("active", 8)
     assert (info.last_tick, info.next_tick) == (due[-1], due[-1] + MINUTE)
+
+
+def test_a_worker_looks_again_at_the_nearest_tick(
+    process: Callable[..., Process], clock: Clock
+) -> None:
+    """By the database's clock, and every two seconds, since that one may be moved."""
+    process().launch()
+    (worker,) = clock.workers
+    engine = worker._engine
+
+    def rest() -> float:
+        return engine.io.submit(firing(worker)._look()).result(10)
+
+    clock.move(NOON + timedelta(seconds=59.75))
+    assert rest() == pytest.approx(0.25)
+    clock.move(NOON + timedelta(seconds=60.25))
+    wait_until(lambda: clock.fired() == [id_at(NOON + MINUTE)])
+    assert rest() == LONGEST_REST_SECONDS
 
 
 def test_a_scheduled_workflow_gets_the_tick_and_arguments_and_is_a_workflow_still(
