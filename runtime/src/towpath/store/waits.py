@@ -11,7 +11,6 @@ from towpath.domain.ids import QueueName, Seq
 from towpath.store.session import Parameters, Session
 from towpath.store.statements import Statements
 
-
 NOBODY: Final = Seq(0)
 
 
@@ -92,7 +91,8 @@ async def begin(
     session: Session, statements: Statements, waits: Sequence[Wait]
 ) -> dict[tuple[Seq, str], Begun]:
     """Write waits in one commit, and return those of attempts that hold their place."""
-    parameters = {**_named(waits), "seconds": [w.seconds for w in waits]}
+    seconds = [None if w.seconds is None else float(w.seconds) for w in waits]  # one type for an array
+    parameters = {**_named(waits), "seconds": seconds}
     (rows,) = await session.run((statements["begin_waits"], parameters))
     return {(seq, position): Begun(verb, seconds) for seq, position, verb, seconds in rows}
 
