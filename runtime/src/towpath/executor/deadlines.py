@@ -35,7 +35,9 @@ class Deadlines:
             self._task = asyncio.get_running_loop().create_task(self._expire())
 
     async def _expire(self) -> None:
-        engine = self._engine
-        count = await engine.persist(lambda s: workers.expire(s, engine.statements))
-        if count:
-            logger.info("workflows past their deadline cancelled", extra={"count": count})
+        """Cancel what is due. The deadlines of what has ended in time go by this as well."""
+        engine, done = self._engine, False
+        while not done:
+            count, done = await engine.persist(lambda s: workers.expire(s, engine.statements))
+            if count:
+                logger.info("workflows past their deadline cancelled", extra={"count": count})

@@ -168,10 +168,14 @@ async def poll(
     )
 
 
-async def expire(session: Session, statements: Statements) -> int:
-    """Cancel workflows whose deadline has passed, whoever runs them; return how many, of at most 1,000."""
-    (rows,) = await session.run((statements["expire"], {}))
-    return int(rows[0][0])
+EXPIRED_AT_ONCE = 1000
+
+
+async def expire(session: Session, statements: Statements) -> tuple[int, bool]:
+    """Cancel workflows whose deadline has passed, whoever runs them: how many, and whether that was all."""
+    (rows,) = await session.run((statements["expire"], {"limit": EXPIRED_AT_ONCE}))
+    looked_at, cancelled = rows[0]
+    return cancelled, looked_at < EXPIRED_AT_ONCE
 
 
 async def begin_draining(session: Session, statements: Statements, worker: WorkerId) -> None:

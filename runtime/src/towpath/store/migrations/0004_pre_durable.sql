@@ -512,13 +512,12 @@ CREATE OR REPLACE FUNCTION {schema}.withdraw(target bigint) RETURNS text
 LANGUAGE sql SET search_path = {schema}, pg_catalog, pg_temp
 AS 'SELECT withdraw(target, NULL)';
 
-CREATE FUNCTION {schema}.expire(at_most integer) RETURNS bigint
+CREATE FUNCTION {schema}.expire(at_most integer, OUT looked_at bigint, OUT cancelled bigint)
 LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     over_due bigint[];
-    cancelled bigint;
 BEGIN
     WITH gone AS (
         DELETE FROM deadline WHERE ctid = ANY (ARRAY(
@@ -526,13 +525,12 @@ BEGIN
             ORDER BY d.due LIMIT at_most FOR UPDATE SKIP LOCKED))
         RETURNING seq
     )
-    SELECT array_agg(g.seq ORDER BY g.seq) INTO over_due FROM gone g;
+    SELECT count(*), array_agg(g.seq ORDER BY g.seq) INTO looked_at, over_due FROM gone g;
     SELECT count(withdraw(o.seq, 'its deadline has passed')) INTO cancelled FROM unnest(over_due) AS o (seq);
-    RETURN cancelled;
 END
 $$;
 COMMENT ON FUNCTION {schema}.expire(integer) IS
-    'Cancels workflows whose deadline has passed, and returns how many had not ended.';
+    'Cancels workflows whose deadline has passed: how many deadlines that were, and how many of the workflows had not ended.';
 
 CREATE OR REPLACE FUNCTION {schema}.resume(target bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp

@@ -22,7 +22,7 @@ FROM given g
 JOIN held h ON h.seq = g.seq AND h.attempt = g.attempt
 JOIN {schema}.workflow w ON w.seq = g.seq
 ORDER BY g.seq, g.position
-ON CONFLICT (seq, position) DO UPDATE SET asleep = false
+ON CONFLICT (seq, position) DO UPDATE SET asleep = false, version = excluded.version
 RETURNING seq, position, verb, extract(epoch FROM due - {schema}.clock())::float8
 
 -- name: settle_waits
@@ -137,7 +137,8 @@ WITH held AS (
         WHERE EXISTS (SELECT FROM mine m WHERE m.seq = l.seq)
            OR NOT EXISTS (SELECT FROM {schema}.running r WHERE r.seq = l.seq)))
 ), placed AS (
-    UPDATE {schema}.running r SET worker = %(worker)s::bigint, attempt = r.attempt + 1
+    UPDATE {schema}.running r
+    SET worker = %(worker)s::bigint, attempt = r.attempt + 1, version = coalesce(r.version, nullif(%(stamp)s, ''))
     WHERE r.seq = ANY (ARRAY(SELECT m.seq FROM mine m WHERE m.asleep))
     RETURNING r.seq, r.attempt, r.queue, r.rank, r.line
 ), loaded AS (
@@ -156,4 +157,4 @@ WHERE EXISTS (SELECT FROM {schema}.wait w WHERE w.target = t.seq AND w.kind = 'e
 HAVING count(*) > 0
 
 -- name: expire
-SELECT {schema}.expire(1000)
+SELECT e.looked_at, e.cancelled FROM {schema}.expire(%(limit)s::integer) AS e
