@@ -488,7 +488,7 @@ BEGIN
     END IF;
     INSERT INTO result (seq, status, attempt, completed_at, output, version)
     VALUES (target, 'CANCELLED', last_attempt, clock(), to_json(reason)::text, of_version);
-    DELETE FROM wait w WHERE w.seq = target;
+    DELETE FROM wait w WHERE w.seq = withdraw.target; -- a wait has a column of that name
     IF held_id IS NOT NULL THEN
         DELETE FROM deduplication d WHERE d.queue = of_queue AND d.id = held_id AND d.seq = target;
     END IF;
