@@ -121,7 +121,8 @@ class ManagesWorkflows(ListsWorkflows):
     ) -> WorkflowHandle[Any]:
         """Enqueue a new workflow with another's input, and with what it recorded before a step.
 
-        The other one stays as it is, whatever its status. Priority and partition key are kept.
+        The other one stays as it is, whatever its status. Priority and partition key are kept, a
+        timeout is not. Where something was recorded before the step, the fork's first attempt is 2.
 
         Args:
             workflow_id: The workflow that is forked.

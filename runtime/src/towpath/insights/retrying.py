@@ -82,9 +82,13 @@ def _to_drop(workflow: FailedWorkflow) -> Iterator[tuple[Seq, str]]:
 
 
 def _follows(other: StepTrace, step: StepTrace) -> bool:
-    """Tell whether a step began after the end of another: by its number in the same task, or by time."""
-    task, _, number = step.position.rpartition(".")
-    other_task, _, other_number = other.position.rpartition(".")
-    if task == other_task and number.isdigit() and other_number.isdigit():
-        return int(other_number) > int(number)
-    return other.began > step.ended
+    """Tell whether the code went on from a step to another: in the same task, or in one around it.
+
+    Other tasks ran beside it, whenever they recorded what they did.
+    """
+    theirs, mine = other.position.split("."), step.position.split(".")
+    depth = len(theirs) - 1
+    if depth >= len(mine) or theirs[:depth] != mine[:depth]:
+        return False
+    same_task = len(theirs) == len(mine)
+    return int(theirs[depth]) > int(mine[depth]) and (same_task or other.began > step.ended)

@@ -206,13 +206,14 @@ AS $$
 #variable_conflict use_column
 DECLARE
     w workflow%ROWTYPE;
+    made record;
 BEGIN
     SELECT * INTO w FROM workflow WHERE seq = source FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF w.seq IS NULL THEN
         RETURN QUERY SELECT 1, 'gone', NULL::bigint, NULL::text, NULL::text[];
         RETURN;
     END IF;
-    SELECT e.item, e.outcome, e.found, e.workflow_id, e.detail INTO item, outcome, found, workflow_id, detail
+    SELECT e.* INTO made
     FROM enqueue_items(
         new_queue => coalesce(fork.new_queue, w.queue), new_name => w.name, new_codec => w.codec,
         new_version => fork.new_version, inputs => ARRAY[w.input], secrets => ARRAY[new_secret],
@@ -222,29 +223,34 @@ BEGIN
         deduplication_ids => NULL, delays => NULL, dues => NULL, refuse_duplicates => ARRAY[true],
         parent_seq => NULL, parent_attempt => NULL, parent_position => NULL, parent_many => false,
         always_notify => true) AS e;
-    IF outcome = 'exists' AND NOT EXISTS (
-        SELECT FROM workflow o WHERE o.seq = found AND o.forked_from = source) THEN
-        outcome := 'id conflict';
-        detail := ARRAY[w.name, coalesce(fork.new_queue, w.queue)];
+    IF made.outcome = 'exists' AND NOT EXISTS (
+        SELECT FROM workflow o WHERE o.seq = made.found AND o.forked_from = source) THEN
+        made.outcome := 'id conflict';
+        made.detail := ARRAY[w.name, coalesce(fork.new_queue, w.queue)];
     END IF;
-    RETURN NEXT;
-    IF outcome <> 'created' THEN
+    RETURN QUERY SELECT made.item, made.outcome, made.found, made.workflow_id, made.detail;
+    IF made.outcome <> 'created' THEN
         RETURN;
     END IF;
-    UPDATE workflow n SET forked_from = source, timeout = w.timeout WHERE n.seq = found;
+    UPDATE workflow n SET forked_from = source WHERE n.seq = made.found;
+    IF from_number = 1 THEN
+        RETURN;
+    END IF;
+    -- attempt 1 stands for what is copied: a worker reads the records of later attempts alone
+    UPDATE ready r SET attempt = 1 WHERE r.seq = made.found;
     INSERT INTO step (seq, position, attempt, name, output, failure, child, started_at, completed_at)
-    SELECT found, s.position, s.attempt, s.name, s.output, s.failure, s.child, s.started_at, s.completed_at
+    SELECT made.found, s.position, 1, s.name, s.output, s.failure, s.child, s.started_at, s.completed_at
     FROM step s WHERE s.seq = source AND first_number(s.position) < from_number;
     INSERT INTO event (seq, key, position, set_at, codec, value)
-    SELECT found, e.key, e.position, e.set_at, e.codec, e.value
+    SELECT made.found, e.key, e.position, e.set_at, e.codec, e.value
     FROM event e WHERE e.seq = source AND first_number(e.position) < from_number ORDER BY e.n;
     INSERT INTO stream (seq, key, position, written_at, codec, value)
-    SELECT found, t.key, t.position, t.written_at, t.codec, t.value
+    SELECT made.found, t.key, t.position, t.written_at, t.codec, t.value
     FROM stream t WHERE t.seq = source AND first_number(t.position) < from_number ORDER BY t.n;
 END
 $$;
 COMMENT ON FUNCTION {schema}.fork(bigint, integer, text, text, text, bigint) IS
-    'Enqueues a workflow with the input of another and all that this one recorded before a position; as enqueue_items says what came of it, or that the other is gone.';
+    'Enqueues a workflow with the input of another and all that this one recorded before a position, but no timeout; as enqueue_items says what came of it, or that the other is gone.';
 
 CREATE FUNCTION {schema}.erase(targets bigint[]) RETURNS void
 LANGUAGE sql SET search_path = {schema}, pg_catalog, pg_temp
