@@ -32,6 +32,8 @@ _RESET: Call = (b"RESET ALL", {})
 _BEGIN: Call = (b"BEGIN", {})
 _COMMIT: Call = (b"COMMIT", {})
 _ROLLBACK: Call = (b"ROLLBACK", {})
+# What the users' deferred triggers wait for must not be waited for with the place's lock.
+_FIRE_DEFERRED: Call = (b"SET CONSTRAINTS ALL IMMEDIATE", {})
 BEGINS: dict[Isolation, Call] = {
     "READ COMMITTED": (b"BEGIN ISOLATION LEVEL READ COMMITTED", {}),
     "REPEATABLE READ": (b"BEGIN ISOLATION LEVEL REPEATABLE READ", {}),
@@ -278,7 +280,7 @@ async def commit_with_record(
     session: TransactionSession, statements: Statements, step: NewStep
 ) -> None:
     """Write the step's record and commit, or write nothing and raise what Postgres says."""
-    await session.run_as_one(_record(statements, step), _COMMIT)
+    await session.run_as_one(_FIRE_DEFERRED, _record(statements, step), _COMMIT)
 
 
 async def commit_failure(

@@ -11,11 +11,12 @@ LEFT JOIN {schema}.step s ON s.seq = %(seq)s::bigint AND s.position = %(position
 -- name: record_transaction
 -- The step's record, in the transaction of its function. It travels in one message with the COMMIT after
 -- it, so that no client that is frozen sits on the place's lock. A stale attempt finds no place: then
--- `attempt`, which may not be null, refuses the row, and the COMMIT is not reached.
+-- `attempt`, which may not be null, refuses the row, and the COMMIT is not reached. FOR SHARE: a transaction
+-- with a snapshot of its own would get a FOR KEY SHARE on a place as it was before it was fenced.
 WITH held AS MATERIALIZED (
     SELECT r.attempt FROM {schema}.running r
     WHERE r.seq = %(seq)s::bigint AND r.attempt = %(attempt)s::integer AND NOT r.fenced
-    FOR KEY SHARE
+    FOR SHARE
 )
 INSERT INTO {schema}.step (seq, position, attempt, name, output, failure, started_at, completed_at)
 SELECT %(seq)s::bigint, %(position)s::text, (SELECT h.attempt FROM held h), %(name)s::text,
