@@ -218,11 +218,50 @@ def test_an_error_keeps_the_types_of_what_it_holds(app: App, launched: Launch) -
         assert type(error.order.lines[0].price) is decimal.Decimal
 
 
+def test_a_replay_sees_the_values_and_errors_of_the_first_run(app: App, launched: Launch) -> None:
+    """Typed arguments, recorded steps and a caught error are the same when the code runs again."""
+    queue = app.queue("values")
+    seen: list[tuple[Any, ...]] = []
+    broken = [True]
+
+    @app.step(name="keep")
+    def keep(given: Any) -> Any:
+        return given
+
+    @app.step(name="deliver")
+    def deliver(order: Order) -> None:
+        raise LateError(order, MOMENT)
+
+    @app.step(name="pay")
+    def pay() -> None:
+        if broken:
+            raise OSError("the bank is closed")
+
+    @app.workflow(name="sell")
+    def sell(order: Order, more: Any) -> None:
+        with pytest.raises(LateError) as late:
+            deliver(order)
+        error = late.value
+        seen.append((order, keep(more), type(error), error.args, vars(error), str(error)))
+        pay()
+
+    launched()
+    handle = queue.enqueue(sell, ORDER, VALUES)
+    with pytest.raises(OSError, match="closed"):
+        handle.get_result(timeout=20)
+    broken.clear()
+    app.retry_workflow(handle.workflow_id).get_result(timeout=20)
+    first, replay = seen
+    assert first == replay
+    assert first[1] == VALUES
+    assert [*map(type, replay[1])] == [*map(type, VALUES)]
+
+
 def test_plain_json_from_sql_becomes_what_the_function_says(
     app: App, launched: Launch, database_url: str
 ) -> None:
     """Each annotated parameter, by position and by name."""
-    queue = app.queue("values")
+    app.queue("values")
 
     @app.workflow(name="take")
     async def take(
@@ -230,17 +269,18 @@ def test_plain_json_from_sql_becomes_what_the_function_says(
     ) -> Any:
         return [order, customers, key, at]
 
-    handle = queue.options(workflow_id="w").enqueue(
-        take, ORDER, [], key=uuid.UUID(int=1), at=MOMENT
-    )
     order = {"number": 7, "lines": [{"name": "tea", "price": "1.50"}], "due": "2026-03-01"}
-    call = {
-        "args": [order, [{"name": "Ada", "since": "2026-03-01"}]],
-        "kwargs": {"key": str(uuid.UUID(int=7)), "at": "2026-03-01T12:30:00+01:00"},
-    }
-    as_sql_writes(database_url, "w", json.dumps(call))
+    args = [order, [{"name": "Ada", "since": "2026-03-01"}]]
+    kwargs = {"key": str(uuid.UUID(int=7)), "at": "2026-03-01T12:30:00+01:00"}
     launched()
-    assert handle.get_result(timeout=20) == [
+    run_sql(
+        database_url,
+        "SELECT towpath.enqueue(workflow => 'take', queue => 'values', args => %s::jsonb,"
+        " kwargs => %s::jsonb, workflow_id => 'w')",
+        json.dumps(args),
+        json.dumps(kwargs),
+    )
+    assert app.retrieve_workflow("w").get_result(timeout=20) == [
         ORDER,
         [Customer(name="Ada", since=dt.date(2026, 3, 1))],
         uuid.UUID(int=7),
