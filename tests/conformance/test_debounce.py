@@ -305,3 +305,16 @@ def test_a_call_in_a_workflow_is_recorded_with_it(
     ).fetchall()
     assert parents == [("1", True), ("2", True)]
     wait_until(lambda: app.list_workflows(name="edit")[0].status == "SUCCESS")
+
+
+def test_the_last_call_says_the_timeout(
+    app: App, index: Workflow[[str], str], database: psycopg.Connection[Any]
+) -> None:
+    """As the arguments; it counts from the workflow's start, not from the call."""
+    held = app.queue("documents").debounce("page", delay_seconds=3600, at_most_seconds=7200)
+    timeouts = []
+    for seconds in (30, 7, None):
+        with towpath.SetWorkflowTimeout(seconds):
+            held.enqueue(index, "text")
+        timeouts += database.execute("SELECT timeout FROM towpath.workflow").fetchall()
+    assert timeouts == [(timedelta(seconds=30),), (timedelta(seconds=7),), (None,)]

@@ -73,7 +73,7 @@ async def bounce(
         "parent": parent and parent.seq,
         "attempt": parent and parent.attempt,
         "position": parent and parent.position,
-        "timeout": None,
+        "timeout": item.timeout_seconds,
     }
     (rows,) = await session.run((statements["bounce"], parameters))
     return answer_of(new, rows)
