@@ -1,5 +1,6 @@
 """Starting workflows in the caller's own transaction, over its own psycopg connection.
 
+SQLAlchemy's sessions and connections are taken too, by what they look like: it is not imported.
 The library neither commits nor rolls back there, and a refusal leaves the transaction usable. What
 must outlive it, such as a missing queue's row, is written over the library's own connections: nobody
 waits for the caller's commit.
@@ -7,9 +8,11 @@ waits for the caller's commit.
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 
@@ -31,9 +34,11 @@ def write_on_connection(engine: Engine, prepared: Prepared) -> list[Enqueued]:
         UsageError: it is not a blocking psycopg connection, or its database has no such schema.
         TowpathError: as `write_root`; the transaction can go on.
     """
-    connection = prepared.connection
+    connection = _driver_connection(_connection_of_session(prepared.connection))
     if not isinstance(connection, psycopg.Connection):
-        raise _wrong_connection(connection, "psycopg.Connection")
+        if inspect.iscoroutine(connection):
+            connection.close()  # an async session's: its connection is not asked for
+        raise _wrong_connection(engine, connection, "psycopg.Connection")
 
     async def over_own_connection(verb: Verb[None]) -> None:
         engine.run(verb)
@@ -44,9 +49,10 @@ def write_on_connection(engine: Engine, prepared: Prepared) -> list[Enqueued]:
 
 async def write_on_connection_async(engine: Engine, prepared: Prepared) -> list[Enqueued]:
     """As `write_on_connection`, over an async connection, on the caller's loop."""
-    connection = prepared.connection
+    given = _connection_of_session(prepared.connection)
+    connection = _driver_connection(await given if inspect.iscoroutine(given) else given)
     if not isinstance(connection, psycopg.AsyncConnection):
-        raise _wrong_connection(connection, "psycopg.AsyncConnection")
+        raise _wrong_connection(engine, connection, "psycopg.AsyncConnection")
     session = AsyncSession(connection, prepare=None)
     return await _write(session, engine, prepared, engine.run_async)
 
@@ -84,7 +90,41 @@ def _of_this_database(engine: Engine) -> Iterator[None]:
         ) from error
 
 
-def _wrong_connection(connection: object, wanted: str) -> UsageError:
+def _connection_of_session(given: Any) -> Any:
+    """Return a SQLAlchemy session's connection (an async session's, to be awaited); else what is given."""
+    if hasattr(
+        given, "sync_connection"
+    ):  # an async connection, which has no such attribute to ask for
+        return given
+    method = getattr(given, "connection", None)
+    return method() if callable(method) else given
+
+
+def _driver_connection(given: Any) -> Any:
+    """Return the driver's connection of a SQLAlchemy connection; else what is given.
+
+    One without a transaction begins one, as its own statements make it do: else its commit would do
+    nothing.
+    """
+    connection = getattr(given, "sync_connection", None) or given
+    proxied = getattr(connection, "connection", None)
+    driver = getattr(proxied if proxied is not None else connection, "driver_connection", None)
+    if driver is None:
+        return given
+    if proxied is not None and not connection.in_transaction():
+        connection.begin()
+    return driver
+
+
+def _wrong_connection(engine: Engine, connection: object, wanted: str) -> UsageError:
+    driver = type(connection).__module__.partition(".")[0]
+    if driver not in ("builtins", "psycopg", "towpath"):
+        return UsageError(
+            f"connection= is of the driver {driver!r}; Towpath writes over psycopg 3 "
+            "(SQLAlchemy's postgresql+psycopg://). With another driver, call SELECT "
+            f"{engine.settings.schema}.enqueue(queue => ..., workflow => ..., args => ...) in the same "
+            "transaction."
+        )
     return UsageError(
         f"connection= is a {type(connection).__name__}; this call takes a {wanted}. "
         "Use enqueue with a blocking connection and enqueue_async with an async one."
