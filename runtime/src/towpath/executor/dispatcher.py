@@ -89,6 +89,7 @@ class Dispatcher:
         self.active: dict[tuple[Seq, int], Execution] = {}
         self.worker_id: WorkerId | None = None
         self.claiming = True
+        self._resting = False
 
     # -- what may call for a turn
 
@@ -251,6 +252,20 @@ class Dispatcher:
         )  # fmt: skip
 
     @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to do until somebody calls: whatever runs here only waits."""
+        return (
+            self._resting
+            and not (self._wake.is_set() or self._arrived or self._prefetched or self._falling_asleep)
+            and all(e.interruption is None and e.sleeps_since for e in self.active.values())
+        )
+
+    def time_moved(self) -> None:
+        """The database's clock was set: something may be due in any queue."""
+        for name in self._queues:
+            self._due(name)
+
+    @property
     def shortest_poll(self) -> float:
         """The shortest polling interval of the queues, in seconds."""
         intervals = (v.settings.polling_interval.total_seconds() for v in self._queues.values())
@@ -299,7 +314,9 @@ class Dispatcher:
             self._begin_prefetched()
             turn = self._plan(self.worker_id) if self.worker_id is not None else None
             if turn is None or turn.empty:
+                self._resting = True
                 await self._wake.wait()
+                self._resting = False
             else:
                 await self._take(session, turn)
 

@@ -84,6 +84,8 @@ class Engine:
             look_again=self.hub.look_again,
         )
         self.hub.interested = self._listener.interested
+        self.length_of_pauses = 1.0
+        """How long the pauses between tries of steps are, to their declared lengths: 0 under a test's clock."""
         self.boundary: Callable[..., None] | None = None
         """Called with an attempt, a position, a name and a `Moment` at each write; a test's, else None."""
 

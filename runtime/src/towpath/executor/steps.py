@@ -197,6 +197,7 @@ async def _try(
             if not definition.policy.allows(len(tries), error):
                 return None, encode_failure(_final(definition, tries, error))
         length = definition.policy.backoff.pause(len(tries), _random.random())
+        length *= execution.engine.length_of_pauses
         await pace.pause(execution, length)
         execution.check()
 
