@@ -8,6 +8,7 @@ for anything.
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,4 +49,4 @@ def blocks(page: Path) -> Iterator[FileBlock | Command]:
 def _commands(text: str) -> Iterator[Command]:
     for part in re.split(r"^\$ ", CONTINUED.sub("", text), flags=re.MULTILINE)[1:]:
         line, _, prints = part.partition("\n")
-        yield Command(line.partition("   #")[0].split(), prints)
+        yield Command(shlex.split(line.partition("   #")[0]), prints)

@@ -57,7 +57,7 @@ def raise_failure(info: WorkflowInfo) -> None:
         raise MaxRecoveryAttemptsExceededError(workflow_id=info.workflow_id)
     if info.status is WorkflowStatus.ERROR:
         raise CommandError(
-            f"workflow {info.workflow_id!r} failed: {info.error}. "
+            f"workflow {info.workflow_id!r} failed: {(info.error or '').rstrip('.')}. "
             f"Try: towpath workflow get {info.workflow_id}"
         )
 

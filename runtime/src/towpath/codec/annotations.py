@@ -293,7 +293,9 @@ def _fit_member(kind: type[enum.Enum], value: Any, path: str) -> enum.Enum:
     # 1 == True, but JSON has both.
     if member is None or isinstance(member.value, bool) != isinstance(value, bool):
         shown = ", ".join(repr(member.value) for member in list(kind)[:_MAX_SHOWN])
-        raise _Mismatch(path, f"a {kind.__qualname__} (one of {shown})", f"it is {value!r:.100}")
+        raise _Mismatch(
+            path, f"the enum {kind.__qualname__} (one of {shown})", f"it is {value!r:.100}"
+        )
     return member
 
 
@@ -313,7 +315,7 @@ def _fit_model(kind: Any, value: Any, path: str) -> Any:
                 format_key(part) if type(part) is str else f"[{part}]" for part in first["loc"]
             )
             reason = first["msg"]
-        raise _Mismatch(place, f"a {kind.__qualname__}", reason) from None
+        raise _Mismatch(place, f"the model {kind.__qualname__}", reason) from None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -327,7 +329,7 @@ def _constructor_of(kind: type) -> tuple[Mapping[str, inspect.Parameter], Mappin
 
 
 def _fit_dataclass(kind: type, value: Any, path: str) -> Any:
-    expected = f"a {kind.__qualname__}"
+    expected = f"the dataclass {kind.__qualname__}"
     if type(value) is not dict:
         raise _wrong(value, path, f"{expected} (an object)")
     parameters, fits = _constructor_of(kind)
