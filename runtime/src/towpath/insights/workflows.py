@@ -37,6 +37,7 @@ class WorkflowInfo:
         priority: Higher is more urgent; None is least urgent.
         due_at: When a DELAYED one joins the line.
         app_version: The application version that alone may run it; empty for any.
+        deadline: When it is cancelled unless it has ended; None before its first start.
         parent_workflow_id: The workflow that started it; None also where that was deleted.
         forked_from: The workflow that it was forked from; None also where that was deleted.
     """
@@ -59,6 +60,7 @@ class WorkflowInfo:
     deduplication_id: str | None
     due_at: datetime | None
     app_version: str
+    deadline: datetime | None
     parent_workflow_id: str | None
     forked_from: str | None
 
@@ -114,6 +116,7 @@ def _info(codec: Codec, row: workflows.WorkflowRow) -> WorkflowInfo:
         deduplication_id=row.deduplication_id,
         due_at=row.due,
         app_version=row.version,
+        deadline=row.deadline,
         parent_workflow_id=row.parent,
         forked_from=row.forked_from,
     )

@@ -69,6 +69,7 @@ class WorkflowRow:
     deduplication_id: str | None
     due: datetime | None
     version: str
+    deadline: datetime | None
 
 
 async def results(
@@ -162,7 +163,7 @@ def _row(row: Row) -> WorkflowRow:
     (
         seq, chosen_id, secret, queue, name, codec, text, created_at,
         status, output, completed_at, started_at, attempt, worker, parent, forked_from,
-        priority, key, deduplication_id, due, version,
+        priority, key, deduplication_id, due, version, deadline,
     ) = row  # fmt: skip
     return WorkflowRow(
         seq=seq,
@@ -185,4 +186,5 @@ def _row(row: Row) -> WorkflowRow:
         deduplication_id=deduplication_id,
         due=due,
         version=version,
+        deadline=deadline,
     )

@@ -26,7 +26,8 @@ SELECT w.seq, w.id, w.secret, w.queue, w.name, w.codec,
     (SELECT {schema}.id_of(o) FROM {schema}.workflow o WHERE o.seq = w.forked_from),
     coalesce(nullif(-{schema}.fresh_rank(coalesce(y.rank, d.rank, p.rank)), 0), w.priority),
     w.key, w.deduplication_id, d.due,
-    coalesce(nullif(w.version, ''), nullif(y.version, ''), p.version, r.version, '')
+    coalesce(nullif(w.version, ''), nullif(y.version, ''), p.version, r.version, ''),
+    CASE WHEN r.seq IS NULL THEN (SELECT l.due FROM {schema}.deadline l WHERE l.seq = w.seq) END
 FROM unnest(coalesce(%(seqs)s::bigint[], {schema}.find_workflows(%(filter)s::jsonb, %(limit)s::integer)))
     WITH ORDINALITY AS f (seq, n)
 JOIN {schema}.workflow w ON w.seq = f.seq
