@@ -143,9 +143,13 @@ class Execution:
             raise WorkflowInterrupted(workflow_id=self.workflow_id, reason=self.interruption)
 
     def fenced(self) -> WorkflowInterrupted:
-        """Note that another attempt has taken over; the caller raises what is returned."""
-        self.interrupt("another attempt has taken over", Then.NOTHING)
-        self.then = Then.NOTHING
+        """Note that the attempt may write nothing any more; the caller raises what is returned.
+
+        It was cancelled, and still has its place to give back; or another has taken over, and then
+        there is nothing left to give.
+        """
+        self.interrupt("another attempt has taken over", Then.BACK)
+        self.then = Then.BACK
         self.raised = True
         return WorkflowInterrupted(
             workflow_id=self.workflow_id, reason="another attempt has taken over"
