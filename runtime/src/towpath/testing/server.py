@@ -1,0 +1,127 @@
+"""The Postgres of a test session: one that is named, or an embedded one; and a clone for each test.
+
+A clone of a migrated template costs milliseconds. Names are the session's own, so that sessions which
+run at the same time, such as pytest-xdist's, may share a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from towpath.store.migrate import migrate
+
+URL_VARIABLE = "TOWPATH_TEST_DATABASE_URL"
+SETTINGS = {
+    "max_connections": "300",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "2GB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
+"""Nothing of it need outlive the session."""
+
+
+class DatabaseServer:
+    """Makes databases on a server.
+
+    Args:
+        url: Any database of the server, for a login that may create databases.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._session = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self._templates: dict[str, str] = {}
+
+    @contextlib.contextmanager
+    def database(self, schema: str = "towpath") -> Iterator[str]:
+        """Yield the URL of a fresh database with the current schema, which goes with the block."""
+        template = self._template(schema)
+        name = f"towpath_test_{self._session}_{next(self._numbers)}"
+        self._create(name, template)
+        try:
+            yield self._url_of(name)
+        finally:
+            self._drop(name)
+
+    def close(self) -> None:
+        """Drop the templates."""
+        for name in self._templates.values():
+            self._drop(name)
+
+    def _template(self, schema: str) -> str:
+        if schema not in self._templates:
+            name = f"towpath_template_{self._session}_{len(self._templates)}"
+            self._create(name, "template0")
+            self._templates[schema] = name
+            asyncio.run(_migrate(self._url_of(name), schema))
+        return self._templates[schema]
+
+    def _url_of(self, name: str) -> str:
+        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
+
+    def _create(self, name: str, template: str) -> None:
+        self._execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+
+    def _drop(self, name: str) -> None:
+        self._execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        )
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+async def _migrate(url: str, schema: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await migrate(connection, schema)
+
+
+@contextlib.contextmanager
+def database_server() -> Iterator[DatabaseServer]:
+    """Use the server that TOWPATH_TEST_DATABASE_URL names, else run an embedded one for the block.
+
+    Raises:
+        PostgresMissingError: neither is there.
+    """
+    with _running() as url:
+        server = DatabaseServer(url)
+        try:
+            yield server
+        finally:
+            server.close()
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[str]:
+    if url := os.environ.get(URL_VARIABLE):
+        yield url
+        return
+    from towpath.local import postgres  # noqa: PLC0415 - only where none is named
+
+    home = Path(tempfile.mkdtemp(prefix="towpath-tests-"))
+    home.chmod(0o755)  # as root, the server's own user passes through it
+    server = postgres.start(home, settings=SETTINGS, ephemeral=True)
+    try:
+        yield server.url
+    finally:
+        server.stop()
