@@ -12,6 +12,7 @@ from towpath.cli.options import connected, connection_options, output_option
 from towpath.cli.output import moment, print_fields, print_json, print_value
 from towpath.cli.workflow_list import list_workflows, steps
 from towpath.cli.workflow_manage import cancel, delete, fork, resume, retry, set_priority
+from towpath.cli.workflow_stream import stream
 from towpath.domain.status import WorkflowStatus
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def get(workflow_id: str, output: str, database_url: str | None, schema: str | N
     )
 
 
-for command in (list_workflows, steps, cancel, resume, retry, fork, delete, set_priority):
+for command in (list_workflows, steps, cancel, resume, retry, fork, delete, set_priority, stream):
     workflow.add_command(command)
 
 
