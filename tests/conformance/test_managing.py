@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 import towpath
-from towpath import App, SetEnqueueOptions, SetWorkflowID, Workflow
+from tests.fixtures.apps import wait_until
+from towpath import (
+    App,
+    Cancelled,
+    SetEnqueueOptions,
+    SetWorkflowID,
+    Workflow,
+    WorkflowStatus,
+)
 from towpath.errors import (
     ConfigurationError,
     EnqueueOptionError,
@@ -242,3 +250,96 @@ def test_a_bound_out_of_bounds_is_refused(bound: Any) -> None:
     """When the App is made."""
     with pytest.raises(ConfigurationError, match="max_value_bytes is"):
         App(max_value_bytes=bound)
+
+
+def test_a_workflow_that_is_cancelled_as_it_records_a_step_gives_its_place_back(
+    app: App, launched: Launch
+) -> None:
+    """The step finds that out before the worker is told; the next one of the queue begins all the same."""
+    queue = app.queue("alone", concurrency=1)
+    began = threading.Event()
+
+    @app.step(name="cancel_me")
+    def cancel_me(workflow_id: str) -> None:
+        began.set()
+        app.cancel_workflow(workflow_id)
+
+    @app.workflow(name="cancels_itself")
+    def cancels_itself(workflow_id: str) -> None:
+        cancel_me(workflow_id)
+
+    launched()
+    for n in range(5):
+        handle = queue.options(workflow_id=f"w{n}").enqueue(cancels_itself, f"w{n}")
+        assert began.wait(10)
+        began.clear()
+        with pytest.raises(WorkflowCancelledError):
+            handle.get_result(timeout=10)
+
+
+def test_a_cancel_says_what_it_did(app: App, task: Workflow[[], int], launched: Launch) -> None:
+    """The status before, and how many children went with it; what has ended for good is an error."""
+    queue, children = app.queue("tasks"), app.queue("children")
+
+    @app.workflow(name="parent")
+    def parent(below: int) -> int:
+        held = children.options(delay_seconds=3600)
+        if below:
+            children.enqueue(parent, below - 1).get_result()
+        return held.enqueue(task).get_result()
+
+    launched()
+    handle = queue.options(workflow_id="root").enqueue(parent, 2)
+    wait_until(lambda: len(app.list_workflows(name="task")) == 1)
+    assert app.cancel_workflow("root") == Cancelled("root", WorkflowStatus.PENDING)
+    assert {i.status for i in app.list_workflows(has_parent=True)} == {"PENDING", "DELAYED"}
+    again = asyncio.run(app.cancel_workflow_async("root", cascade=True))
+    assert again == Cancelled("root", WorkflowStatus.CANCELLED, children=3)
+    assert not again.changed
+    assert {i.status for i in app.list_workflows()} == {"CANCELLED"}
+    assert app.cancel_workflow("root", cascade=True).children == 0
+    done = queue.enqueue(task)
+    assert done.get_result(timeout=10) == 1
+    for cascade in (False, True):
+        with pytest.raises(WorkflowStatusError, match="is SUCCESS: cancel is only for workflows"):
+            app.cancel_workflow(done.workflow_id, cascade=cascade)
+    assert handle.get_status().error is None
+
+
+def test_children_of_what_has_succeeded_are_left_alone(app: App, launched: Launch) -> None:
+    """A cancel with children that is refused changes nothing at all."""
+
+    @app.workflow(name="child")
+    def child() -> None:
+        """End."""
+
+    @app.workflow(name="parent")
+    def parent() -> None:
+        app.queue("children").options(delay_seconds=3600, workflow_id="child").enqueue(child)
+
+    launched()
+    handle = app.queue("tasks").enqueue(parent)
+    handle.get_result(timeout=10)
+    with pytest.raises(WorkflowStatusError, match="is SUCCESS"):
+        app.cancel_workflow(handle.workflow_id, cascade=True)
+    assert app.retrieve_workflow("child").get_status().status == "DELAYED"
+
+
+def test_a_given_up_workflow_is_not_cancelled_and_that_is_said(
+    app: App, task: Workflow[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It keeps its status, and the reason why it ended."""
+    handle = app.queue("tasks").options(workflow_id="w").enqueue(task)
+    app.engine.run(lambda s: s.run((GIVE_UP, {})))
+    caplog.set_level(logging.INFO, "towpath.api")
+    done = app.cancel_workflow("w")
+    assert (done.changed, done.was) == (False, "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+    assert [r.message for r in caplog.records] == ["workflow has ended; it is not cancelled"]
+    assert handle.get_status().status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
+
+
+GIVE_UP = b"""
+WITH gone AS (DELETE FROM towpath.ready RETURNING seq)
+INSERT INTO towpath.result (seq, status, attempt, completed_at)
+SELECT seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 1, now() FROM gone
+"""

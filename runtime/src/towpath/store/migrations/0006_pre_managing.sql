@@ -130,6 +130,26 @@ $$;
 COMMENT ON FUNCTION {schema}.find_workflows(jsonb, integer) IS
     'One page of the workflows that a filter (the library''s, as JSON) lets through, in the order of their seqs. Planned for each filter: a status is read from its own table, and what an index finds is found by it.';
 
+CREATE FUNCTION {schema}.hold(target bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- the row moves on while this looks: it is looked for where it goes, and again from the start
+    FOR round IN 1..1000 LOOP
+        PERFORM FROM parked p WHERE p.seq = target FOR UPDATE;
+        EXIT WHEN FOUND;
+        PERFORM FROM ready r WHERE r.seq = target FOR UPDATE;
+        EXIT WHEN FOUND;
+        PERFORM FROM running r WHERE r.seq = target FOR UPDATE;
+        EXIT WHEN FOUND
+            OR EXISTS (SELECT FROM result r WHERE r.seq = target)
+            OR NOT EXISTS (SELECT FROM workflow w WHERE w.seq = target);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION {schema}.hold(bigint) IS
+    'Locks a workflow where it stands: nobody moves it, and a step or a child that it is just writing is waited for, and is seen by the next statement. A fence alone lets those pass that began to write before it was committed.';
+
 CREATE FUNCTION {schema}.cancel_with_children(target bigint) RETURNS TABLE (seq bigint, was text)
 LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
 AS $$
@@ -140,8 +160,7 @@ DECLARE
 BEGIN
     WHILE cardinality(following) > 0 LOOP
         FOREACH seq IN ARRAY following LOOP
-            -- a child that it starts at this moment is waited for, and seen by the next look
-            PERFORM FROM running r WHERE r.seq = cancel_with_children.seq FOR UPDATE;
+            PERFORM hold(seq);
             was := withdraw(seq);
             RETURN NEXT;
         END LOOP;
@@ -280,8 +299,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    -- as is the commit of a step, which would otherwise be left behind
-    PERFORM FROM running r WHERE r.seq = target FOR UPDATE;
+    PERFORM hold(target);
     PERFORM withdraw(target);
     UPDATE running r SET resumed_line = NULL WHERE r.seq = target AND r.resumed_line IS NOT NULL;
     DELETE FROM awake a WHERE a.queue = w.queue AND a.name = w.name AND a.seq = target;
