@@ -17,6 +17,7 @@ from tests.fixtures.gate import Gate
 from tests.fixtures.lossy import Loss, LossyProxy
 from tests.fixtures.workers import worker_processes
 from towpath import App, Workflow
+from towpath.errors import WorkflowInterrupted
 from towpath.store.transactions import Isolation
 
 Launch = Callable[..., towpath.Worker]
@@ -65,6 +66,7 @@ class Shop:
     ) -> None:
         self.runs = 0
         self.act = act
+        self.told: BaseException | None = None
 
         @app.transaction(name="sell", database_url=url, isolation=isolation)
         def sell(connection: Own, item: str) -> int:
@@ -82,11 +84,19 @@ class Shop:
 
         @app.workflow(name="sync")
         def order() -> int:
-            return sell("a")
+            try:
+                return sell("a")
+            except BaseException as error:
+                self.told = error
+                raise
 
         @app.workflow(name="async")
         async def aorder() -> int:
-            return await asell("a")
+            try:
+                return await asell("a")
+            except BaseException as error:
+                self.told = error
+                raise
 
         self.workflows: dict[str, Workflow[[], Any]] = {"sync": order, "async": aorder}
 
@@ -201,6 +211,7 @@ def test_a_deferred_trigger_that_waits_holds_up_nobody(
     app.cancel_workflow(handle.workflow_id)
     sql.execute("SELECT pg_advisory_unlock(1)")
     app.shutdown()
+    assert isinstance(shop.told, WorkflowInterrupted)
     assert (shop.runs, sold(sql), steps(sql)) == (1, [], [])
 
 
@@ -297,6 +308,7 @@ def test_an_attempt_that_was_overtaken_changes_nothing(
     wait_until(lambda: shop.runs == 1)
     app.shutdown()
     assert (shop.runs, sold(sql), steps(sql)) == (1, [], [])
+    assert isinstance(shop.told, WorkflowInterrupted)
     assert sql.execute("SELECT count(*) FROM towpath.result").fetchone() == (0,)
 
 
