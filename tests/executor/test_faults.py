@@ -18,18 +18,18 @@ from towpath.domain.ids import QueueName, Seq, WorkerId, WorkflowName
 from towpath.domain.queue import UNLIMITED
 from towpath.errors import TowpathError
 from towpath.executor import dispatcher
+from towpath.executor.group_commit import MAX_BATCH_CHARACTERS, GroupCommit, Key
 from towpath.executor.heartbeat import Heartbeat
-from towpath.executor.recorder import MAX_BATCH_CHARACTERS, StepRecorder
-from towpath.executor.results import ResultWatcher
 from towpath.executor.settings import WorkerSettings
+from towpath.executor.wait_hub import WaitHub
 from towpath.store.claims import Claimed, Turn, TurnResult
 from towpath.store.connect import Endpoint, open_async
 from towpath.store.queues import StoredSettings
 from towpath.store.session import AsyncSession
 from towpath.store.statements import Statements
 from towpath.store.steps import NewStep
+from towpath.store.waits import Look, Wait, WaitKind
 from towpath.store.workers import QueueSight, Sight
-from towpath.store.workflows import EndedWorkflow
 
 SCHEMA = Statements("towpath")
 MAIL = QueueName("mail")
@@ -40,7 +40,14 @@ def step(seq: int, output: str = "1") -> NewStep:
     return NewStep(Seq(seq), 1, "1", "charge", output, None, timedelta(0))
 
 
-async def ended(future: concurrent.futures.Future[bool]) -> bool:
+def wait(number: int) -> Wait:
+    """Return the wait of a process outside of workflows for an end."""
+    return Wait(
+        seq=Seq(0), attempt=0, position=str(number), verb="", kind=WaitKind.END, target=Seq(7)
+    )
+
+
+async def ended(future: concurrent.futures.Future[bool | None]) -> bool | None:
     """Await a record, with a deadline."""
     async with asyncio.timeout(5):
         return await asyncio.wrap_future(future)
@@ -52,21 +59,21 @@ def test_a_refused_commit_of_steps_is_told_to_all_and_the_next_works() -> None:
     async def run() -> None:
         refuse = asyncio.Event()
 
-        async def write(steps: Sequence[NewStep]) -> set[tuple[Seq, str]]:
+        async def write(steps: Sequence[NewStep]) -> dict[Key, bool]:
             if steps[0].seq == 1:
                 await refuse.wait()
                 raise psycopg.DataError("refused")
-            return {(s.seq, s.position) for s in steps}
+            return {s.key: True for s in steps}
 
-        recorder = StepRecorder(write, asyncio.get_running_loop)
-        first = recorder.record(step(1))
+        recorder = GroupCommit[NewStep, bool](write, asyncio.get_running_loop)
+        first = recorder.add(step(1))
         await asyncio.sleep(0)
-        behind = recorder.record(step(2))
+        behind = recorder.add(step(2))
         refuse.set()
         for future in (first, behind):
             with pytest.raises(psycopg.DataError):
                 await ended(future)
-        assert await ended(recorder.record(step(3)))
+        assert await ended(recorder.add(step(3)))
         assert recorder._task is not None
         assert (recorder._task.exception() if recorder._task.done() else None) is None
 
@@ -76,35 +83,35 @@ def test_a_refused_commit_of_steps_is_told_to_all_and_the_next_works() -> None:
 def test_a_record_after_the_loop_has_ended_counts_as_not_written() -> None:
     """A step that outlives its worker is told so, whether it came before the end or after."""
 
-    async def never(_: Sequence[NewStep]) -> set[tuple[Seq, str]]:
+    async def never(_: Sequence[NewStep]) -> dict[Key, bool]:
         await asyncio.Event().wait()
-        return set()
+        return {}
 
     loop = asyncio.new_event_loop()
-    recorder = StepRecorder(never, lambda: loop)
-    under_way = recorder.record(step(1))
+    recorder = GroupCommit[NewStep, bool](never, lambda: loop)
+    under_way = recorder.add(step(1))
     loop.run_until_complete(asyncio.sleep(0.01))
     assert recorder._task is not None
     recorder._task.cancel()
     loop.run_until_complete(asyncio.wait([recorder._task]))
     loop.close()
-    assert under_way.result(timeout=1) is False
-    assert recorder.record(step(2)).result(timeout=1) is False
+    assert under_way.result(timeout=1) is None
+    assert recorder.add(step(2)).result(timeout=1) is None
 
 
 def test_a_commit_of_steps_stays_below_what_postgres_takes() -> None:
     """Large outputs are split over commits; one that is larger than the bound goes alone."""
     batches: list[list[int]] = []
 
-    async def write(steps: Sequence[NewStep]) -> set[tuple[Seq, str]]:
+    async def write(steps: Sequence[NewStep]) -> dict[Key, bool]:
         batches.append([s.seq for s in steps])
-        return {(s.seq, s.position) for s in steps}
+        return {s.key: True for s in steps}
 
     async def run() -> None:
-        recorder = StepRecorder(write, asyncio.get_running_loop)
+        recorder = GroupCommit[NewStep, bool](write, asyncio.get_running_loop)
         half, whole = "x" * (MAX_BATCH_CHARACTERS // 2), "x" * (MAX_BATCH_CHARACTERS + 1)
         futures = [
-            recorder.record(step(n, text)) for n, text in enumerate([half, half, "1", whole, "2"])
+            recorder.add(step(n, text)) for n, text in enumerate([half, half, "1", whole, "2"])
         ]
         assert all([await ended(future) for future in futures])
 
@@ -116,23 +123,19 @@ def test_who_waits_for_a_result_is_told_that_it_cannot_be_asked_for() -> None:
     """And who comes after that is asked for anew."""
 
     async def run() -> None:
-        answers: list[Exception | list[EndedWorkflow]] = [
-            psycopg.errors.InsufficientPrivilege("no"),
-            [],
-        ]
+        answers: list[Exception | None] = [psycopg.errors.InsufficientPrivilege("no"), None]
 
-        async def ask(seqs: Sequence[Seq]) -> Sequence[EndedWorkflow]:
-            del seqs
-            answer = answers.pop(0) if answers else []
-            if isinstance(answer, Exception):
+        async def ask(asked: Sequence[Wait]) -> dict[Key, Look]:
+            answer = answers.pop(0) if answers else None
+            if answer is not None:
                 raise answer
-            return answer
+            return {w.key: Look(None, None, None) for w in asked}
 
-        watcher = ResultWatcher(ask)
-        waits = [asyncio.create_task(watcher.wait(Seq(n))) for n in (1, 1, 2)]
+        hub = WaitHub(ask, listens=True)
+        waits = [asyncio.create_task(hub.wait(wait(n), None)) for n in range(3)]
         done = await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 5)
         assert [type(d) for d in done] == [psycopg.errors.InsufficientPrivilege] * 3
-        again = asyncio.create_task(watcher.wait(Seq(1)))
+        again = asyncio.create_task(hub.wait(wait(1), None))
         while answers:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.001)
         again.cancel()
@@ -228,10 +231,10 @@ def test_what_was_claimed_under_a_lease_that_ended_is_not_begun(
         monkeypatch.setattr(dispatcher, "take_turn", take_turn)
         claimed: list[Claimed] = []
         reports = dispatcher.Reports(
-            lambda rows, _: claimed.extend(rows), lambda _: None, lambda _: None
+            lambda rows, _: claimed.extend(rows), lambda _: None, lambda _: None, lambda _: None
         )
         turns = dispatcher.Dispatcher(SCHEMA, 10, lambda: [WorkflowName("send")], reports)
-        sight = QueueSight(MAIL, 1, waiting=True, stray=False, due_seconds=None)
+        sight = QueueSight(MAIL, 1, waiting=True, stray=False, due_seconds=None, awake=False)
         assert turns.saw([sight]) == [MAIL]  # its settings are not known yet
         turns.configure(
             [StoredSettings(MAIL, 1, UNLIMITED, paused=False, closed=False, owner=None)]

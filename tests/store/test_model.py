@@ -332,7 +332,7 @@ class Walk(Enqueuing):
             steps.NewStep(seq, attempt, f"{self.position}.{n}", "s", "1", None, timedelta(0))
             for n, (seq, attempt) in enumerate(self.attempts(picks, queue))
         ]
-        written = self.run(steps.record(self.session, SCHEMA, new))
+        written = set(self.run(steps.record(self.session, SCHEMA, new)))
         flows = self.model.workflows
         held = [s for s in new if self.model.holds(s.seq, s.attempt) and not flows[s.seq].fenced]
         assert written == {(s.seq, s.position) for s in held}

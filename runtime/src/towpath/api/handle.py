@@ -11,7 +11,6 @@ from towpath.codec import decode_failure, encode_failure
 from towpath.domain.errors import (
     MaxRecoveryAttemptsExceededError,
     ResultTimeoutError,
-    UsageError,
     WorkflowCancelledError,
 )
 from towpath.domain.ids import Seq, WorkflowId, parse_generated_id
@@ -22,7 +21,7 @@ from towpath.executor.inside_transaction import refuse_in_transaction
 from towpath.executor.outside_waits import wait_outside
 from towpath.executor.positions import take_position
 from towpath.executor.steps import Blocking, Pace, Suspending, keep, replay, value_of
-from towpath.executor.waiting import wait_durably
+from towpath.executor.waiting import wait_durably, wait_outside_for
 from towpath.insights import workflows as insights
 from towpath.insights.workflows import WorkflowInfo
 from towpath.store import workflows
@@ -100,18 +99,7 @@ class _Started:
     async def _wait_in_workflow(
         self, execution: Execution, position: str, timeout_seconds: float | None, pace: Pace
     ) -> tuple[str | None, str | None]:
-        engine = self._engine()
-        if not engine.shares_database(execution.engine):
-            raise UsageError(
-                f"workflow {self._workflow_id!r} belongs to another database than the workflow that "
-                "waits for it. Wait for it in a step."
-            )
-        seq = await pace.until(engine.io.submit(self._locate()))
-        wait = Wait(
-            seq=execution.seq, attempt=execution.attempt, position=position, verb=GET_RESULT,
-            kind=WaitKind.END, target=seq, seconds=timeout_seconds,
-        )  # fmt: skip
-        look = await wait_durably(execution, wait, pace)
+        look = await self._look_in_workflow(execution, position, timeout_seconds, pace)
         if look.state == OVER:
             error = ResultTimeoutError(
                 workflow_id=self._workflow_id, timeout_seconds=timeout_seconds or 0
@@ -123,6 +111,23 @@ class _Started:
         if status is WorkflowStatus.ERROR:
             return None, look.output
         return None, encode_failure(_ending_error(self._workflow_id, look))
+
+    async def _look_in_workflow(
+        self, execution: Execution, position: str, timeout_seconds: float | None, pace: Pace
+    ) -> Look:
+        engine = self._engine()
+        if not engine.shares_database(execution.engine):
+            abroad = wait_outside_for(execution, engine, self._ended(timeout_seconds))
+            try:
+                return await pace.until(execution.engine.io.submit(abroad))
+            except ResultTimeoutError:
+                return Look(OVER, None, None)
+        seq = await pace.until(engine.io.submit(self._locate()))
+        wait = Wait(
+            seq=execution.seq, attempt=execution.attempt, position=position, verb=GET_RESULT,
+            kind=WaitKind.END, target=seq, seconds=timeout_seconds,
+        )  # fmt: skip
+        return await wait_durably(execution, wait, pace)
 
     def _value(self, look: Look) -> Any:
         """Return what the workflow returned, or raise what it ended with."""

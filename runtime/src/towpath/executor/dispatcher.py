@@ -256,7 +256,9 @@ class Dispatcher:
         """Whether there is nothing to do until somebody calls: whatever runs here only waits."""
         return (
             self._resting
-            and not (self._wake.is_set() or self._arrived or self._prefetched or self._falling_asleep)
+            and not (
+                self._wake.is_set() or self._arrived or self._prefetched or self._falling_asleep
+            )
             and all(e.interruption is None and e.sleeps_since for e in self.active.values())
         )
 

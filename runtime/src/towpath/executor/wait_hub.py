@@ -59,7 +59,7 @@ class WaitHub:
 
     def __init__(self, ask: Ask, *, listens: bool) -> None:
         self._ask = ask
-        self.interested: Callable[[bool], None] = bool
+        self.interested: Callable[[bool], object] = bool
         """Told when the first wait comes, and when the last one goes."""
         self._slow = SLOW_LOOK_SECONDS if listens else SLOW_LOOK_WITHOUT_LISTEN_SECONDS
         self._entries: dict[Key, _Entry] = {}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from towpath.domain.errors import ConcurrentReceiveError, NonDeterminismError
 from towpath.executor.boundaries import Moment
 from towpath.executor.context import Execution, OpenWait
+from towpath.executor.engine import Engine
 from towpath.executor.positions import current_branch
 from towpath.executor.steps import Pace
 from towpath.store.waits import STALE, Look, Wait, WaitKind
@@ -89,6 +90,18 @@ async def _until_over(execution: Execution, opened: OpenWait) -> Look:
         if execution.interruption is None:  # the code no longer wants it; nobody else will
             engine.dropper.add(wait)
         raise
+
+
+async def wait_outside_for(
+    execution: Execution, engine: Engine, waited: Coroutine[Any, Any, T]
+) -> T:
+    """Await something of another database in a workflow's name: without its slot, but in memory."""
+    execution.check()
+
+    async def abroad() -> T:
+        return await asyncio.wrap_future(engine.io.submit(waited))
+
+    return await _without_slot(execution, abroad())
 
 
 async def _without_slot(execution: Execution, waited: Coroutine[Any, Any, T]) -> T:

@@ -91,7 +91,9 @@ async def begin(
     session: Session, statements: Statements, waits: Sequence[Wait]
 ) -> dict[tuple[Seq, str], Begun]:
     """Write waits in one commit, and return those of attempts that hold their place."""
-    seconds = [None if w.seconds is None else float(w.seconds) for w in waits]  # one type for an array
+    seconds = [
+        None if w.seconds is None else float(w.seconds) for w in waits
+    ]  # one type for an array
     parameters = {**_named(waits), "seconds": seconds}
     (rows,) = await session.run((statements["begin_waits"], parameters))
     return {(seq, position): Begun(verb, seconds) for seq, position, verb, seconds in rows}

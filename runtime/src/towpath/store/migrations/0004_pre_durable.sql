@@ -165,16 +165,16 @@ DECLARE
 BEGIN
     PERFORM pg_notify({waits}, of_kind || ',' || t.seq || ',' || of_topic)
     FROM unnest(targets) AS t (seq)
-    WHERE EXISTS (SELECT FROM wait w WHERE w.target = t.seq AND w.kind = of_kind AND w.topic = of_topic AND NOT w.asleep);
+    WHERE EXISTS (SELECT FROM wait w WHERE w.target = t.seq AND w.target <> 0 AND w.kind = of_kind AND w.topic = of_topic AND NOT w.asleep);
     -- A wait that is just being put to sleep is locked by whoever does that, and counts as asleep: no
     -- wake-up falls between the two, and nobody waits for anybody.
     FOR woken_queue IN
         WITH seen AS MATERIALIZED (
             SELECT w.seq, w.position, w.queue, w.name, w.version FROM wait w
-            WHERE w.target = ANY (targets) AND w.kind = of_kind AND w.topic = of_topic AND w.seq <> 0
+            WHERE w.target = ANY (targets) AND w.target <> 0 AND w.kind = of_kind AND w.topic = of_topic AND w.seq <> 0
         ), in_memory AS MATERIALIZED (
             SELECT w.seq, w.position FROM wait w
-            WHERE w.target = ANY (targets) AND w.kind = of_kind AND w.topic = of_topic AND w.seq <> 0
+            WHERE w.target = ANY (targets) AND w.target <> 0 AND w.kind = of_kind AND w.topic = of_topic AND w.seq <> 0
               AND NOT w.asleep
             FOR SHARE SKIP LOCKED
         ), woken AS (

@@ -153,7 +153,7 @@ ORDER BY p.seq
 -- Those who wait for the ends of workflows, and do not run here.
 SELECT {schema}.tell('end', array_agg(t.seq), '')
 FROM unnest(%(seqs)s::bigint[]) AS t (seq)
-WHERE EXISTS (SELECT FROM {schema}.wait w WHERE w.target = t.seq AND w.kind = 'end')
+WHERE EXISTS (SELECT FROM {schema}.wait w WHERE w.target = t.seq AND w.target <> 0 AND w.kind = 'end')
 HAVING count(*) > 0
 
 -- name: expire
