@@ -167,7 +167,12 @@ def current_execution() -> Execution | None:
 
 
 def running_in_workflow() -> Execution | None:
-    """Return the attempt where the caller is in a workflow's own code; None outside and in steps."""
+    """Return the attempt where the caller is in a workflow's own code; None outside and in steps.
+
+    Raises:
+        StepInsideTransactionError: the caller is in a transaction's function.
+    """
+    refuse_in_transaction("a verb of Towpath")
     return None if current_step() is not None else _execution.get()
 
 
