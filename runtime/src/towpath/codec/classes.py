@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
 
 _MAIN = ("__main__", "__mp_main__")  # the second is what multiprocessing calls it in a child
 
@@ -65,4 +65,4 @@ def _main_name() -> str:
     if spec is not None:
         return str(spec.name)
     file = getattr(main, "__file__", None)
-    return PurePath(file).stem if file else "__main__"
+    return os.path.basename(file).removesuffix(".py") if file else "__main__"  # noqa: PTH119 - of each value

@@ -56,13 +56,10 @@ def take_apart(value: object) -> Parts | None:
     """
     kind = type(value)
     if is_model_type(kind):
-        parts = _model_parts(value)
-    elif is_dataclass_type(kind):
-        parts = _dataclass_parts(value)
-    else:
-        return None
-    check_name(kind)
-    return parts
+        return _model_parts(value)
+    if is_dataclass_type(kind):
+        return _dataclass_parts(value)
+    return None
 
 
 def check_name(kind: type) -> str:
