@@ -392,12 +392,23 @@ def test_other_verbs_are_refused_inside(app: App, launched: Launch, sql: Own) ->
         "enqueue": lambda: queue.enqueue(other),
         "get_result": started.get_result,
         "retrieve_workflow": lambda: app.retrieve_workflow("a"),
+        "send": lambda: app.send("a", 1),
+        "recv": app.recv,
+        "set_event": lambda: app.set_event("a", 1),
+        "get_event": lambda: app.get_event("a", "b"),
+        "sleep": lambda: app.sleep(1),
     }
-    awaited: dict[str, Callable[[], Any]] = {
-        "step 'anote'": anote,
-        "workflow 'other'": lambda: queue.enqueue_async(other),
-        "a verb of Towpath": lambda: app.retrieve_workflow_async("a"),
-    }
+    any_verb = "a verb of Towpath"
+    awaited: list[tuple[str, Callable[[], Any]]] = [
+        ("step 'anote'", anote),
+        ("workflow 'other'", lambda: queue.enqueue_async(other)),
+        (any_verb, lambda: app.retrieve_workflow_async("a")),
+        (any_verb, lambda: app.send_async("a", 1)),
+        (any_verb, app.recv_async),
+        (any_verb, lambda: app.set_event_async("a", 1)),
+        (any_verb, lambda: app.get_event_async("a", "b")),
+        (any_verb, lambda: app.sleep_async(1)),
+    ]
 
     @app.transaction(name="outer")
     def outer(connection: Own) -> None:
@@ -410,7 +421,7 @@ def test_other_verbs_are_refused_inside(app: App, launched: Launch, sql: Own) ->
     @app.transaction(name="aouter")
     async def aouter(connection: AsyncOwn) -> None:
         await connection.execute("INSERT INTO sold VALUES ('aouter')")
-        for verb, call in awaited.items():
+        for verb, call in awaited:
             with pytest.raises(
                 StepInsideTransactionError, match="inside transaction 'aouter'"
             ) as e:
