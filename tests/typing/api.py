@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
+import psycopg
+
 import towpath
 from towpath import (
     App,
@@ -29,6 +31,32 @@ async def acharge(order: int) -> bytes:
     return bytes(order)
 
 
+@towpath.transaction(isolation="SERIALIZABLE")
+def store(connection: psycopg.Connection, order: int, *, paid: bool = False) -> str:
+    """A sync transaction: callers omit the connection."""
+    connection.execute("SELECT 1")
+    return f"{order} {paid}"
+
+
+@towpath.transaction()
+async def astore(connection: psycopg.AsyncConnection, order: int) -> bytes:
+    """An async transaction."""
+    await connection.execute("SELECT 1")
+    return bytes(order)
+
+
+assert_type(store(1, paid=True), str)
+store("no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+store(None, 1)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
+towpath.transaction(isolation="CHAOS")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@towpath.transaction()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+def unlent(order: int) -> int:
+    """No transaction: it takes no connection."""
+    return order
+
+
 @towpath.workflow()
 def fulfil(order: int, *, fast: bool = False) -> str:
     """A sync workflow."""
@@ -40,6 +68,7 @@ def fulfil(order: int, *, fast: bool = False) -> str:
 async def afulfil(order: int) -> bytes:
     """An async workflow."""
     assert_type(await acharge(order), bytes)
+    assert_type(await astore(order), bytes)
     handle = await queue.enqueue_async(fulfil, order, fast=True)
     assert_type(handle, WorkflowHandleAsync[str])
     assert_type(await handle.get_result(timeout=1), str)
