@@ -138,7 +138,7 @@ def seen_version(build: Build) -> tuple[str, ...]:
     """Return the versions that a build's worker takes from the line."""
     worker = build.app._worker
     assert worker is not None
-    return tuple(worker._dispatcher.versions)
+    return tuple(worker._dispatcher.queues.versions)
 
 
 def test_a_promotion_back_lets_a_version_begin_again_at_once(deploy: Deploy) -> None:

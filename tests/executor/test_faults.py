@@ -235,7 +235,7 @@ def test_what_was_claimed_under_a_lease_that_ended_is_not_begun(
         )
         turns = dispatcher.Dispatcher(SCHEMA, 10, lambda: [WorkflowName("send")], reports)
         sight = QueueSight(MAIL, 1, waiting=True, stray=False, due_seconds=None, awake=False)
-        assert turns.saw([sight]) == [MAIL]  # its settings are not known yet
+        assert turns.queues.saw([sight]) == [MAIL]  # its settings are not known yet
         turns.configure(
             [StoredSettings(MAIL, 1, UNLIMITED, paused=False, closed=False, owner=None)]
         )

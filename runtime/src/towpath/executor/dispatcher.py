@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from towpath.domain.ids import QueueName, Seq, WorkerId, WorkflowName
 from towpath.executor.context import Execution, Then
-from towpath.executor.due_timers import DueTimers
 from towpath.executor.prefetch import PATIENCE_SECONDS, Prefetched
-from towpath.executor.queue_view import ROWS_A_TURN, QueueView, split_evenly
+from towpath.executor.queue_view import split_evenly
+from towpath.executor.queue_views import QueueViews
 from towpath.executor.slots import Slots
 from towpath.store.claims import (
     Claimed,
@@ -33,10 +33,7 @@ from towpath.store.claims import (
 from towpath.store.queues import StoredSettings
 from towpath.store.session import Session
 from towpath.store.statements import Statements
-from towpath.store.workers import QueueSight
 
-# An enqueue in one statement is over within a few milliseconds; the second look is for a slow disk.
-SECOND_LOOKS_SECONDS = (0.005, 0.05)
 STARTS_BETWEEN_TRIMS = 64
 
 logger = logging.getLogger("towpath.worker")
@@ -69,16 +66,12 @@ class Dispatcher:
     ) -> None:
         self._statements = statements
         self._names = names
-        self._stamp = stamp
-        self.versions: Sequence[str] = tuple(dict.fromkeys(("", stamp)))
-        """The versions of waiting workflows that it takes: its own, and whether what carries none."""
         self._reports = reports
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self.slots = Slots(slots, on_free=self._wake.set)
         self._prefetched = Prefetched(slots)
-        self._queues: dict[QueueName, QueueView] = {}
-        self._timers = DueTimers(self._loop, self._due)
+        self.queues = QueueViews(stamp, self._wake.set)
         self._rotation = 0
         self._dated_claims = 0
         self._arrived: deque[tuple[Execution, Outcome | None]] = deque()
@@ -117,7 +110,7 @@ class Dispatcher:
                 asleep.append(execution)
                 self._falling_asleep.add((execution.seq, execution.attempt))
             self.active.pop((execution.seq, execution.attempt), None)
-            view = self._queues.get(execution.queue)
+            view = self.queues.find(execution.queue)
             if view is None:
                 continue
             view.hot = view.hot or view.limited
@@ -137,69 +130,19 @@ class Dispatcher:
     def adopt(self, rows: Sequence[Claimed]) -> None:
         """Begin what a claim took whose answer was lost; what a limiter dates has to be dated anew."""
         for row in rows:
-            view = self._queues.get(row.queue)
+            view = self.queues.find(row.queue)
             if view is None or view.dated or not self.claiming or self.slots.free <= 0:
                 self._give_up([row])
             else:
                 self.slots.take(1)
                 self._reports.claimed([row], None)
 
-    def look(self, queue: QueueName) -> None:
-        """Look at a queue: a NOTIFY named it, or this process has put something there."""
-        view = self._queues.get(queue)
-        if view is not None and not view.hot:
-            view.hot, view.passed = True, {}
-            self._wake.set()
-
-    def rouse(self, queue: QueueName) -> None:
-        """Somebody waits no more in a queue, and no worker has it in memory."""
-        view = self._queues.get(queue)
-        if view is not None:
-            view.awake = True
-            self._wake.set()
-
-    def ask_outlook(self, queue: QueueName) -> None:
-        """Something delayed was put into a queue, or its time was changed."""
-        view = self._queues.get(queue)
-        if view is not None:
-            view.wants_outlook = True
-            self._wake.set()
-
-    def saw(self, sights: Sequence[QueueSight]) -> list[QueueName]:
-        """Take what a poll saw, and return the queues whose settings are to be read."""
-        now = self._loop.time()
-        seen = {sight.name for sight in sights}
-        for name in self._queues.keys() - seen:
-            del self._queues[name]
-        changed = []
-        for sight in sights:
-            view = self._queues.get(sight.name)
-            if view is None or view.revision != sight.revision:
-                changed.append(sight.name)
-                continue
-            if sight.waiting and now - view.polled_at >= _poll_interval(view):
-                view.hot, view.polled_at = True, now
-            view.stray = sight.stray
-            view.awake |= sight.awake
-            view.forgive(now)
-            self._timers.set(view.name, sight.due_seconds)
-        self._wake.set()
-        return changed
-
     def configure(self, settings: Sequence[StoredSettings]) -> None:
         """Take the settings of queues: new ones are served from now on."""
         for stored in settings:
-            view = self._queues.get(stored.name)
-            if view is None:
-                view = QueueView(stored.name, stored.revision, stored.settings, stored.paused)
-                self._queues[stored.name] = view
-            else:
-                view.revision, view.settings = stored.revision, stored.settings
-                view.paused = stored.paused
-                view.hot, view.ripen, view.passed = True, True, {}
+            view = self.queues.configure(stored)
             if not view.prefetches:
                 self._give_up(self._prefetched.give_up(queue=view.name))
-        self._wake.set()
 
     def cancel(self, attempts: Sequence[tuple[Seq, int]]) -> None:
         """Tell code that its workflow was cancelled; what has not begun here never does."""
@@ -213,29 +156,14 @@ class Dispatcher:
 
     def releases(self, queue: QueueName) -> bool:
         """Tell whether a queue gives the places of waiting workflows back."""
-        view = self._queues.get(queue)
+        view = self.queues.find(queue)
         return view is not None and view.settings.release_while_waiting
-
-    def begins(self, current: str | None) -> None:
-        """Learn which version begins what carries none: this one, unless another is current.
-
-        An unversioned worker runs whatever carries no version.
-        """
-        others = bool(self._stamp) and current not in (None, self._stamp)
-        versions = (self._stamp,) if others else tuple(dict.fromkeys(("", self._stamp)))
-        if versions != self.versions:
-            self.versions = versions
-            for view in self._queues.values():  # the poll that tells so has looked for the others
-                view.hot, view.awake, view.passed = True, True, {}
 
     def serve_as(self, worker_id: WorkerId) -> None:
         """The worker has a new row: nobody calls it yet, and every queue deserves a look."""
         self.worker_id = worker_id
         self._prefetched.give_up()  # their places went with the row before
-        for view in self._queues.values():
-            view.asleep = view.wants_wake = False
-            view.hot = True
-        self._wake.set()
+        self.queues.call_anew()
 
     def stop_claiming(self) -> None:
         """Claim nothing from now on; outcomes still go out, and what has not begun goes back."""
@@ -261,17 +189,6 @@ class Dispatcher:
             )
             and all(e.interruption is None and e.sleeps_since for e in self.active.values())
         )
-
-    def time_moved(self) -> None:
-        """The database's clock was set: something may be due in any queue."""
-        for name in self._queues:
-            self._due(name)
-
-    @property
-    def shortest_poll(self) -> float:
-        """The shortest polling interval of the queues, in seconds."""
-        intervals = (v.settings.polling_interval.total_seconds() for v in self._queues.values())
-        return min(intervals, default=1.0)
 
     @property
     def known(self) -> list[tuple[Seq, int]]:
@@ -324,18 +241,18 @@ class Dispatcher:
 
     def _plan(self, worker: WorkerId) -> Turn:
         claims = self._share_slots() if self.claiming else []
-        views = list(self._queues.values())
+        views = list(self.queues)
         outcomes = list(self._outcomes)
         claimed = {request.queue for request in claims}
         freed = {o.queue for o in outcomes} - claimed
-        dated = [r.queue for r in claims if self._queues[r.queue].dated]
+        dated = [v.name for v in views if v.dated and v.name in claimed]
         self._dated_claims += len(dated)
         trims = dated if dated and self._dated_claims % STARTS_BETWEEN_TRIMS == 0 else []
         return Turn(
             worker=worker,
             names=self._names(),
-            versions=self.versions,
-            stamp=self._stamp,
+            versions=self.queues.versions,
+            stamp=self.queues.stamp,
             outcomes=outcomes,
             hand_back=list(self._hand_back),
             claims=claims,
@@ -346,7 +263,7 @@ class Dispatcher:
             ],
             announce=[
                 q for q in freed
-                if (v := self._queues.get(q)) is not None and v.way is not ClaimWay.FREE
+                if (v := self.queues.find(q)) is not None and v.way is not ClaimWay.FREE
             ],
             fall_asleep=[v.name for v in views if v.wants_sleep and self.claiming],
             wake_up=[v.name for v in views if v.wants_wake],
@@ -355,7 +272,7 @@ class Dispatcher:
     def _share_slots(self) -> list[ClaimRequest]:
         """Split the free slots evenly among the hot queues; the odd ones go round."""
         now = self._loop.time()
-        hot = [v for v in self._queues.values() if (v.hot and not v.paused) or v.awake]
+        hot = [v for v in self.queues if (v.hot and not v.paused) or v.awake]
         ahead = self._prefetched.allowance(now) if any(v.prefetches for v in hot) else 0
         free = self.slots.free
         if free + ahead <= 0:
@@ -373,17 +290,17 @@ class Dispatcher:
         sent_at, began_at = time.monotonic(), self._loop.time()
         try:
             for request in turn.claims:
-                # a call that comes while the claim is under way makes it hot again
-                view = self._queues[request.queue]
-                view.sent(request)
+                if (view := self.queues.find(request.queue)) is not None:
+                    view.sent(request)
             for name in turn.outlook:
-                self._queues[name].wants_outlook = False
+                if (view := self.queues.find(name)) is not None:
+                    view.wants_outlook = False
             result = await take_turn(session, self._statements, turn)
         except BaseException:
             for request in turn.claims:
-                self._due(request.queue)
+                self.queues.due(request.queue)
             for name in turn.outlook:
-                self.ask_outlook(name)
+                self.queues.ask_outlook(name)
             raise
         finally:
             self.slots.give(reserved)
@@ -391,13 +308,13 @@ class Dispatcher:
         self._begin_prefetched()
         for request in turn.claims:
             rows = result.claimed[request.queue]
-            view_now = self._queues.get(request.queue)
+            view_now = self.queues.find(request.queue)
             if view_now is not None:
                 now = self._loop.time()
                 view_now.learn(request, rows, now, now - began_at)
                 view_now.ripened(result.ripened.get(request.queue, 0))
             self._begin(turn, request, rows, sent_at + request.margin)
-        self._look_ahead(result)
+        self.queues.look_ahead(result)
 
     def _settle(self, turn: Turn, result: TurnResult) -> None:
         """Believe what the turn has committed."""
@@ -406,20 +323,12 @@ class Dispatcher:
         for seq, _ in result.stale:
             self._reports.stale(seq)
         self._reports.ended([o for o in turn.outcomes if (o.seq, o.attempt) not in result.stale])
-        for name in turn.fall_asleep:
-            self._asleep(name)
-        for name in turn.wake_up:
-            if (view := self._queues.get(name)) is not None:
-                view.asleep = view.wants_wake = False
-        for name in turn.gather:
-            if (view := self._queues.get(name)) is not None:
-                view.stray = result.gathered[name] == ROWS_A_TURN
-                view.hot |= result.gathered[name] > 0
+        self.queues.settle(turn, result)
 
     def _begin(
         self, turn: Turn, request: ClaimRequest, rows: Sequence[Claimed], begin_by: float
     ) -> None:
-        view = self._queues.get(request.queue)
+        view = self.queues.find(request.queue)
         if turn.worker != self.worker_id:
             return  # the lease ended before the answer came, and with it these places
         if not self.claiming:
@@ -436,33 +345,3 @@ class Dispatcher:
             self._give_up(rest)  # a slot was retaken meanwhile, or the settings have changed
         else:
             self._hold(rest)
-
-    def _look_ahead(self, result: TurnResult) -> None:
-        for name, outlook in result.outlook.items():
-            view = self._queues.get(name)
-            if view is None:
-                continue
-            self._timers.set(view.name, outlook.seconds)
-            if outlook.unfolded and view.settings.partition_queue and not view.paused:
-                view.hot = True
-        if any(v.hot or v.awake or v.wants_sleep or v.wants_wake for v in self._queues.values()):
-            self._wake.set()
-
-    def _due(self, name: QueueName) -> None:
-        view = self._queues.get(name)
-        if view is not None:
-            view.hot = view.ripen = view.awake = True
-            self._wake.set()
-
-    def _asleep(self, name: QueueName) -> None:
-        view = self._queues.get(name)
-        if view is None:
-            return
-        view.asleep, view.wants_sleep = True, False
-        for seconds in SECOND_LOOKS_SECONDS:
-            self._loop.call_later(seconds, self.look, name)
-
-
-def _poll_interval(view: QueueView) -> float:
-    """Return how long a poll leaves a queue alone, a little less than its interval."""
-    return 0.8 * view.settings.polling_interval.total_seconds()

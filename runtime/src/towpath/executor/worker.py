@@ -253,14 +253,14 @@ class Worker:
 
     async def look(self, session: AsyncSession) -> workers.Sight:
         """Renew the lease and look at every queue."""
-        return await self._row.look(session, self._dispatcher.versions)
+        return await self._row.look(session, self._dispatcher.queues.versions)
 
     async def saw(self, sight: workers.Sight, session: AsyncSession) -> None:
         """Take what a poll saw; read the settings that have changed, and what was cancelled."""
         statements = self._engine.statements
-        self._dispatcher.begins(sight.current_version)
+        self._dispatcher.queues.begins(sight.current_version)
         self._deadlines.next_in(sight.deadline_seconds)
-        changed = self._dispatcher.saw(sight.queues)
+        changed = self._dispatcher.queues.saw(sight.queues)
         if changed:
             self._dispatcher.configure(await settings_of(session, statements, changed))
         if sight.fenced and self._row.worker_id is not None:
@@ -269,16 +269,16 @@ class Worker:
     def called(self, queue: str) -> None:
         """Take a NOTIFY, or a word from this process that it has enqueued."""
         if self._registered.is_set():
-            self._dispatcher.look(QueueName(queue))
+            self._dispatcher.queues.look(QueueName(queue))
 
     def told(self, payload: str) -> bool:
         """Take a NOTIFY's payload: a queue, or a queue and what is new; tell whether to look now."""
         name, _, news = payload.partition(",")
         queue = QueueName(name)
         if news == "due":
-            self._dispatcher.ask_outlook(queue)
+            self._dispatcher.queues.ask_outlook(queue)
         elif news == "awake":
-            self._dispatcher.rouse(queue)
+            self._dispatcher.queues.rouse(queue)
         elif not news:
             self.called(queue)
         return news in {"settings", "cancelled", "version"} and queue in self.queues
@@ -286,7 +286,7 @@ class Worker:
     @property
     def shortest_poll(self) -> float:
         """The shortest polling interval of the queues that it serves, in seconds."""
-        return self._dispatcher.shortest_poll
+        return self._dispatcher.queues.shortest_poll
 
     @property
     def worker_id(self) -> WorkerId | None:

@@ -77,9 +77,12 @@ class Observer:
         worker = worker_of(self._app)
         if worker is None or not worker.ready or not dispatcher_of(worker).at_rest:
             return None
+        dispatcher = dispatcher_of(worker)
+        if any(dispatcher.releases(e.queue) for e in dispatcher.active.values()):
+            return None  # it goes out of memory in a moment, and gives its place back
         return Waiting(
             f"{seq}:{attempt}:{position}"
-            for (seq, attempt), execution in dispatcher_of(worker).active.items()
+            for (seq, attempt), execution in dispatcher.active.items()
             for position in list(execution.open_waits)
         )
 
