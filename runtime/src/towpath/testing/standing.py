@@ -56,7 +56,7 @@ class Observer:
             "worker": worker.worker_id,
             "queues": list(worker.queues),
             "names": list(self._engine.registry.names),
-            "versions": list(dispatcher_of(worker).versions),
+            "versions": list(dispatcher_of(worker).queues.versions),
         }
         (rows,) = await self._engine.on_loop(
             lambda session: session.run((self._statement, parameters))
@@ -108,7 +108,7 @@ class Observer:
         await engine.on_loop(lambda session: workers.expire(session, engine.statements))
         if worker is None or not worker.ready:
             return
-        dispatcher_of(worker).time_moved()
+        dispatcher_of(worker).queues.time_moved()
         for service in worker.services:
             if isinstance(service, ScheduleFiring):
                 service.call()
