@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -138,14 +139,17 @@ async def _parts(engine: Engine, workflow_id: str, key: str) -> AsyncIterator[li
         lambda session: workflows.locate(session, engine.statements, workflow_id)
     )
     after = 0
-    async with calling(engine, WaitKind.STREAM, located.seq, key) as wait:
+    async with (
+        calling(engine, WaitKind.STREAM, located.seq, key) as wait,
+        calling(engine, WaitKind.END, located.seq, "") as end,
+    ):
         while True:
-            with engine.hub.listening(wait) as called:
+            with engine.hub.listening(wait) as called, engine.hub.listening(end) as ended:
                 read = await engine.persist(_read(engine, located.seq, key, after))
                 if read is None:
                     raise WorkflowNotFoundError(workflow_id=workflow_id)
                 if not read.values and not read.ended:
-                    await called
+                    await asyncio.wait((called, ended), return_when=asyncio.FIRST_COMPLETED)
                     continue
             after = read.last
             values = [v for v in read.values if v is not None]
