@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from towpath.testing.clock import Clock
     from towpath.testing.crashes import Arrival, Boundary, CrashPlan, Moment
     from towpath.testing.draining import drain
-    from towpath.testing.expecting import assert_enqueued, enqueued
     from towpath.testing.errors import (
         NotCrashedError,
         NotDrainedError,
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
         StillBusyError,
         TestFailure,
     )
+    from towpath.testing.expecting import assert_enqueued, enqueued
     from towpath.testing.interrupting import crash_after, crash_before
     from towpath.testing.kit import Kit, under_test
     from towpath.testing.server import DatabaseServer, database_server
