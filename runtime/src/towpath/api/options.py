@@ -33,8 +33,9 @@ class EnqueueOptions:
         timeout_seconds: How long after its first start it is cancelled, unless it has ended; over that of
             `SetWorkflowTimeout`.
         app_version: The application version that alone may run it.
-        connection: The caller's own psycopg connection, to the App's database: the workflow is
-            enqueued in its transaction, which the caller commits; a worker sees it after that.
+        connection: The caller's own psycopg connection, to the App's database, or SQLAlchemy's
+            session or connection over one: the workflow is enqueued in its transaction, which the
+            caller commits; a worker sees it after that.
     """
 
     priority: int | None = None
