@@ -83,16 +83,16 @@ def test_a_schema_that_no_longer_serves_this_library_is_refused(database_url: st
 
 
 HOT = {
-    "announce", "cancel", "claim", "claim_partitioned", "complete", "enqueue", "enqueue_items",
-    "fall_asleep", "fenced_places", "fold", "gather", "give_back", "hand_back", "hand_back_unknown",
-    "hold_settings", "hold_worker", "load_steps", "locate_chosen", "locate_generated", "lock_gate",
-    "lock_worker", "outlook", "poll", "record_steps", "results", "ripen", "set_delay",
-    "set_priority", "trim_starts", "wake_up", "workflow_status",
+    "announce", "begin_waits", "cancel", "claim", "claim_awake", "claim_partitioned", "complete",
+    "drop_waits", "enqueue", "enqueue_items", "expire", "fall_asleep", "fenced_places", "fold",
+    "gather", "give_back", "hand_back", "hold_settings", "hold_worker", "load_steps",
+    "locate_chosen", "locate_generated", "lock_gate", "lock_worker", "look_once_more", "outlook",
+    "poll", "put_to_sleep", "record_steps", "ripen", "rouse", "set_delay", "set_priority",
+    "settle_waits", "tell_ends", "trim_starts", "wake_up", "workflow_status",
 }  # fmt: skip
-ARRAYS = {
-    "seqs": "{1}", "attempts": "{1}", "statuses": "{SUCCESS}", "outputs": "{null}", "names": "{send}",
-    "queues": "{mail}", "positions": "{1}", "failures": "{null}", "seconds": "{0}", "known": "{1}",
-    "max_recoveries": "{1}", "from_ranks": "{0}", "from_lines": "{0}", "versions": '{""}',
+ELEMENTS = {
+    "bigint[]": "{1}", "integer[]": "{1}", "text[]": "{send}", "double precision[]": "{0}",
+    "boolean[]": "{false}", "timestamp with time zone[]": "{now}",
 }  # fmt: skip
 
 
@@ -130,7 +130,10 @@ async def _plan(connection: psycopg.AsyncConnection[Any], name: str) -> str:
     for number, parameter in enumerate(order, 1):
         text = text.replace(f"%({parameter})s", f"${number}")
     await connection.execute(f"PREPARE {name} AS {text}".encode())
-    values: list[Any] = [ARRAYS.get(p) for p in order]
+    found = await connection.execute(
+        "SELECT unnest(parameter_types)::text FROM pg_prepared_statements WHERE name = %s", [name]
+    )
+    values: list[Any] = [ELEMENTS.get(row[0]) for row in await found.fetchall()]
     arguments = ", ".join("NULL" if v is None else f"'{v}'" for v in values)
     call = f"EXECUTE {name} ({arguments})" if order else f"EXECUTE {name}"
     rows = await (await connection.execute(f"EXPLAIN {call}".encode())).fetchall()
@@ -166,6 +169,17 @@ INSERT INTO towpath.running (seq, queue, worker, attempt, recoveries, rank, line
 SELECT n, 'mail', n % 50, 1, 0, 0, n, now() FROM generate_series(50001, 52000) AS n;
 INSERT INTO towpath.step (seq, position, attempt, name, started_at, completed_at)
 SELECT n, '1', 1, 's', now(), now() FROM generate_series(1, 20000) AS n;
+INSERT INTO towpath.wait (seq, position, verb, kind, target, topic, due, asleep, queue, name, version)
+SELECT n, '1', 'towpath.recv', 'message', n, '', now() + n * interval '1 s', n % 2 = 0, 'mail', 'send', ''
+FROM generate_series(30001, 50000) AS n;
+INSERT INTO towpath.awake (seq, queue, name, version)
+SELECT n, 'mail', 'send', '' FROM generate_series(50001, 52000) AS n;
+INSERT INTO towpath.message (seq, sent_at, codec, value)
+SELECT n, now(), 'json', '1' FROM generate_series(30001, 50000) AS n;
+INSERT INTO towpath.event (seq, key, position, set_at, codec, value)
+SELECT n, 'k', '1', now(), 'json', '1' FROM generate_series(30001, 50000) AS n;
+INSERT INTO towpath.deadline (seq, due)
+SELECT n, now() + n * interval '1 s' FROM generate_series(30001, 50000) AS n;
 INSERT INTO towpath.worker (name, library, queues, names, max_recoveries, slots, started_at, lease_until)
 SELECT n::text, '', '{mail}', '{send}', '{100}', 10, now(), now() FROM generate_series(1, 50) AS n;
 """
