@@ -21,7 +21,8 @@ from tests.fixtures.apps import wait_until
 from towpath.insights.reasons import Kind
 
 ROOT = Path(__file__).parents[2]
-RUN = ("README.md", "docs/quickstart.md", "docs/guides/queues.md", "docs/reference/values.md")
+GUIDES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs/guides").glob("*.md"))
+RUN = ("README.md", "docs/quickstart.md", "docs/reference/values.md", *GUIDES)
 NEEDS_MORE = {"pip", "make", "kubectl", "helm"}
 """Commands that other tests run: an installation, this test itself, a cluster."""
 

@@ -185,4 +185,4 @@ def _step_row(step: StepInfo) -> tuple[object, ...]:
     if len(shown) > SHOWN_CHARACTERS:
         shown = f"{shown[: SHOWN_CHARACTERS - 3]}..."
     took = (step.completed_at - step.started_at).total_seconds()
-    return (step.position, step.name, step.attempt, f"{took:.3g} s", step.child_workflow_id, shown)
+    return (step.position, step.name, step.attempt, f"{took:.3f} s", step.child_workflow_id, shown)
