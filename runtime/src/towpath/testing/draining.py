@@ -26,9 +26,9 @@ MOST: Final = 10_000
 
 
 def drain(queue: Queue | str, *, patience: float = PATIENCE_SECONDS) -> list[WorkflowInfo]:
-    """Run until nothing of a queue waits or runs, and return what has ended since, oldest first.
+    """Run until nothing of a queue waits or runs, and return what has ended, oldest first.
 
-    Under an automatic clock time passes as it must; under a manual one it does not.
+    What an earlier call has returned is not returned again. Under an automatic clock time passes as it must; under a manual one it does not.
 
     Args:
         queue: The queue, or its name.
@@ -51,7 +51,6 @@ class _Drain:
 
     async def run(self) -> list[WorkflowInfo]:
         """Return what has ended once there is nothing else."""
-        before = {info.workflow_id for info in await self._ended()}
         ends, left = 0.0, {""}
         while now_left := {i.workflow_id for i in await unfinished(self._kit.app, self._name)}:
             if now_left != left:
@@ -63,7 +62,9 @@ class _Drain:
                     left=await self._sentences(),
                 )
             await self._go_on()
-        return [info for info in await self._ended() if info.workflow_id not in before]
+        ended = [i for i in await self._ended() if i.workflow_id not in self._kit.drained]
+        self._kit.drained.update(info.workflow_id for info in ended)
+        return ended
 
     async def _go_on(self) -> None:
         clock = self._kit.clock

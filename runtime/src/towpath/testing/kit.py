@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 from unittest import mock
 
@@ -35,6 +35,7 @@ class Kit:
         clock: None where it runs on real time.
         automatic: Whether the clock moves by itself while the test waits.
         crashes: Where workflows are to crash.
+        drained: The ids of those that `drain` has returned.
     """
 
     app: App
@@ -42,6 +43,7 @@ class Kit:
     clock: Clock | None
     automatic: bool
     crashes: CrashPlan
+    drained: set[str] = field(default_factory=set)
 
 
 _in_use: list[Kit] = []
