@@ -17,11 +17,8 @@ BEGIN
     WHILE low < high LOOP
         middle := low + (high - low) / 2;
         SELECT w.seq, w.created_at INTO probe FROM workflow w WHERE w.seq >= middle ORDER BY w.seq LIMIT 1;
-        IF probe.created_at < moment THEN
-            low := probe.seq + 1;
-        ELSE
-            high := middle;
-        END IF;
+        low := CASE WHEN probe.created_at < moment THEN probe.seq + 1 ELSE low END;
+        high := CASE WHEN probe.created_at < moment THEN high ELSE middle END;
     END LOOP;
     RETURN coalesce(low, 0);
 END
@@ -232,8 +229,7 @@ BEGIN
         RETURN QUERY SELECT 1, 'gone', NULL::bigint, NULL::text, NULL::text[];
         RETURN;
     END IF;
-    SELECT e.* INTO made
-    FROM enqueue_items(
+    SELECT e.* INTO made FROM enqueue_items(
         new_queue => coalesce(fork.new_queue, w.queue), new_name => w.name, new_codec => w.codec,
         new_version => fork.new_version, inputs => ARRAY[w.input], secrets => ARRAY[new_secret],
         ids => CASE WHEN new_id IS NOT NULL THEN ARRAY[new_id] END,
@@ -319,15 +315,12 @@ CREATE OR REPLACE FUNCTION {schema}.settings(q {schema}.queue) RETURNS jsonb
 LANGUAGE sql STABLE
 AS $$
 SELECT jsonb_build_object(
-    'concurrency', q.concurrency_global,
-    'worker_concurrency', q.concurrency_per_worker,
+    'concurrency', q.concurrency_global, 'worker_concurrency', q.concurrency_per_worker,
     'partition_concurrency', q.concurrency_per_partition,
-    'limit', q.limiter_limit,
-    'period', extract(epoch FROM q.limiter_period)::float8,
+    'limit', q.limiter_limit, 'period', extract(epoch FROM q.limiter_period)::float8,
     'partition_limit', q.partition_limiter_limit,
     'partition_period', extract(epoch FROM q.partition_limiter_period)::float8,
-    'priority_enabled', q.priority_enabled,
-    'partition_queue', q.partitioning_enabled,
+    'priority_enabled', q.priority_enabled, 'partition_queue', q.partitioning_enabled,
     'release_while_waiting', q.release_while_waiting,
     'polling_interval', extract(epoch FROM q.polling_interval)::float8,
     'retention_succeeded', extract(epoch FROM q.retention_succeeded)::float8,
@@ -392,9 +385,7 @@ BEGIN
     over := ARRAY(SELECT e.seq FROM result e WHERE e.seq = ANY (over) AND e.completed_at < now - shortest);
     PERFORM erase(over);
     deleted := cardinality(over);
-    UPDATE retention
-    SET round_began = coalesce(r.round_began, now),
-        looked_until = coalesce(last, r.looked_until);
+    UPDATE retention SET round_began = coalesce(r.round_began, now), looked_until = coalesce(last, r.looked_until);
     IF looked_at < at_most THEN
         -- looking takes a twentieth of the time at most, however much is kept
         UPDATE retention
