@@ -55,6 +55,8 @@ class Execution:
         begin_by: The time.monotonic() by which the function must begin, since a limiter has dated its
             start then; None where there is no limiter.
         late: Whether it would have begun later, and is handed back for a new start.
+        restless: Whether a branch was interrupted where it did not wait: a wait ended as the attempt was
+            put to sleep, and it has to go on at once.
     """
 
     engine: Engine
@@ -73,6 +75,7 @@ class Execution:
     interruption: str | None = None
     then: Then = Then.NOTHING
     raised: bool = False
+    restless: bool = False
     branch: Branch | None = None
     open_waits: dict[str, OpenWait] = field(default_factory=dict)
     _wakes: list[Callable[[], None]] = field(default_factory=list)
@@ -138,6 +141,12 @@ class Execution:
 
     def check(self) -> None:
         """Raise `WorkflowInterrupted` where the attempt must end here."""
+        if self.interruption is not None:
+            self.restless = True
+            self.check_wait()
+
+    def check_wait(self) -> None:
+        """As `check`, where a wait was cut short: it can sleep."""
         if self.interruption is not None:
             self.raised = True
             raise WorkflowInterrupted(workflow_id=self.workflow_id, reason=self.interruption)

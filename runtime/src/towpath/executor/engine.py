@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from towpath.executor.group_commit import GroupCommit, Key
 from towpath.executor.inside_transaction import refuse_in_transaction
 from towpath.executor.listener import WaitListener
 from towpath.executor.loops import LoopThread
+from towpath.executor.outages import BackOff, Outage
 from towpath.executor.positions import workflow_task_factory
 from towpath.executor.registry import Registry
 from towpath.executor.wait_hub import WaitHub
@@ -34,11 +34,6 @@ from towpath.store.statements import Statements
 from towpath.store.transactions import TransactionConnections
 
 T = TypeVar("T")
-
-FIRST_BACK_OFF_SECONDS = 0.05
-LONGEST_BACK_OFF_SECONDS = 2.0
-
-_random = random.SystemRandom()  # of our own: an application may have seeded the global one
 
 logger = logging.getLogger("towpath.engine")
 
@@ -69,6 +64,7 @@ class Engine:
         self._async = AsyncConnections(settings.endpoint, size=settings.connections)
         self._blocking = BlockingConnections(settings.endpoint, size=settings.connections)
         self.transactions = TransactionConnections(settings.endpoint, size=settings.connections)
+        self.outage = Outage()
         self._schema_checked = False
         self.may_migrate = False
         """Whether the first use may migrate a missing or older schema; launch allows it."""
@@ -137,7 +133,7 @@ class Engine:
 
     async def persist(self, verb: Verb[T]) -> T:
         """As `on_loop`, and again until it is done: for what may be done twice and must not be lost."""
-        back_off = BackOff()
+        back_off = BackOff(self.outage)
         while True:
             try:
                 result = await self.on_loop(verb)
@@ -200,29 +196,3 @@ class Engine:
     async def _close(self) -> None:
         self._listener.close()
         await self._async.close()
-
-
-class BackOff:
-    """Pauses that grow, with jitter; one log line when an outage begins and one when it is over."""
-
-    def __init__(self) -> None:
-        self._seconds = FIRST_BACK_OFF_SECONDS
-        self._failing = False
-
-    def failed(self, error: Exception) -> None:
-        """Note a failure; the first is logged."""
-        if not self._failing:
-            self._failing = True
-            logger.warning("database unreachable", extra={"reason": str(error)})
-
-    async def pause(self) -> None:
-        """Wait before the next try."""
-        await asyncio.sleep(self._seconds * _random.uniform(0.5, 1.0))
-        self._seconds = min(self._seconds * 2, LONGEST_BACK_OFF_SECONDS)
-
-    def over(self) -> None:
-        """Note a success; the first after a failure is logged."""
-        if self._failing:
-            self._failing = False
-            logger.info("database reachable again")
-        self._seconds = FIRST_BACK_OFF_SECONDS

@@ -20,15 +20,17 @@ class Branch:
     """Counts the positions of one task, and knows whether it waits.
 
     Attributes:
+        task: The task, unless it is the workflow's own.
         waits: How many durable waits are under way in the task itself.
     """
 
-    __slots__ = ("_children", "_next", "_prefix", "waits")
+    __slots__ = ("_children", "_next", "_prefix", "task", "waits")
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
         self._next = 1
         self._children: set[Branch] = set()
+        self.task: asyncio.Task[Any] | None = None
         self.waits = 0
 
     def take(self) -> str:
@@ -51,6 +53,13 @@ class Branch:
     def join(self, child: Branch) -> None:
         """The task of a branch has ended."""
         self._children.discard(child)
+
+    def cancel_tasks(self) -> None:
+        """Cancel the tasks that outlive the code that made them."""
+        for child in list(self._children):
+            child.cancel_tasks()
+            if child.task is not None:
+                child.task.cancel()
 
     @property
     def only_waits(self) -> bool:
@@ -118,6 +127,6 @@ def workflow_task_factory(
         return asyncio.Task(coro, loop=loop, context=context, **options)
     branch = parent.fork()
     context.run(_branch.set, branch)
-    task = asyncio.Task(coro, loop=loop, context=context, **options)
+    task = branch.task = asyncio.Task(coro, loop=loop, context=context, **options)
     task.add_done_callback(lambda _: parent.join(branch))
     return task

@@ -64,8 +64,11 @@ class Sleeping:
         """Write that nobody runs them; one that was cancelled meanwhile goes back instead."""
         engine = self._engine
         attempts = [(e.seq, e.attempt) for e in executions]
+        restless = [e.seq for e in executions if e.restless]
         queues = [e.queue for e in executions]
         kept = await engine.persist(
-            lambda session: waits.put_to_sleep(session, engine.statements, attempts, queues)
+            lambda session: waits.put_to_sleep(
+                session, engine.statements, attempts, restless, queues
+            )
         )
         self._dispatcher.slept(attempts, kept)

@@ -72,6 +72,16 @@ async def _until_over(execution: Execution, opened: OpenWait) -> Look:
                 return await engine.hub.wait(wait, None)
         except TimeoutError:
             pass
+    try:
+        return await _write_and_wait(execution, opened)
+    except asyncio.CancelledError:
+        if execution.interruption is None:  # the code no longer wants it; nobody else will
+            engine.dropper.add(wait)
+        raise
+
+
+async def _write_and_wait(execution: Execution, opened: OpenWait) -> Look:
+    engine, wait = execution.engine, opened.wait
     begun = await asyncio.wrap_future(engine.beginner.add(wait))
     if begun is None:
         return Look(STALE, None, None)
@@ -84,12 +94,7 @@ async def _until_over(execution: Execution, opened: OpenWait) -> Look:
         )
     opened.written = True
     execution.reach(wait.position, wait.verb, Moment.WAITS)
-    try:
-        return await engine.hub.wait(wait, begun.seconds)
-    except asyncio.CancelledError:
-        if execution.interruption is None:  # the code no longer wants it; nobody else will
-            engine.dropper.add(wait)
-        raise
+    return await engine.hub.wait(wait, begun.seconds)
 
 
 async def wait_outside_for(
@@ -121,7 +126,7 @@ async def _without_slot(execution: Execution, waited: Coroutine[Any, Any, T]) ->
     try:
         return await task
     except asyncio.CancelledError:
-        execution.check()
+        execution.check_wait()
         raise
     finally:
         execution.end_wait(wake)

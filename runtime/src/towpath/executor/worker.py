@@ -26,9 +26,10 @@ from towpath.executor.context import Execution, Then, current_execution
 from towpath.executor.deadlines import Deadlines
 from towpath.executor.declarations import declare_queues
 from towpath.executor.dispatcher import Dispatcher, Reports
-from towpath.executor.engine import BackOff, Engine
+from towpath.executor.engine import Engine
 from towpath.executor.heartbeat import Heartbeat
 from towpath.executor.maintenance.services import services_of
+from towpath.executor.outages import BackOff
 from towpath.executor.registration import Registration
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
@@ -185,7 +186,7 @@ class Worker:
 
     async def _serve_until_drained(self) -> None:
         """Serve, and again after every outage; in the drain too, for what there is still to write."""
-        back_off = BackOff()
+        back_off = BackOff(self._engine.outage)
         while True:
             try:
                 return await self._serve_connected(back_off)

@@ -136,13 +136,18 @@ async def put_to_sleep(
     session: Session,
     statements: Statements,
     attempts: Sequence[tuple[Seq, int]],
+    restless: Sequence[Seq],
     queues: Sequence[QueueName],
 ) -> set[Seq]:
-    """Let waiting attempts go out of memory; return those that had a place and a wait."""
+    """Let waiting attempts go out of memory; return those that had a place and a wait.
+
+    Those that are restless go on at once.
+    """
     ordered = sorted(attempts)
     parameters: Parameters = {
         "seqs": [seq for seq, _ in ordered],
         "attempts": [attempt for _, attempt in ordered],
+        "restless": list(restless),
     }
     asleep, _, _ = await session.run(
         (statements["put_to_sleep"], parameters),

@@ -356,7 +356,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     g record;
-    recorded step%ROWTYPE;
+    begun wait%ROWTYPE;
 BEGIN
     FOR g IN
         SELECT n.*, r.seq IS NOT NULL AS held
@@ -371,8 +371,14 @@ BEGIN
         output := NULL;
         seconds := NULL;
         state := NULL;
+        SELECT * INTO begun FROM wait w WHERE g.seq <> 0 AND w.seq = g.seq AND w.position = g.position;
         IF g.seq <> 0 AND NOT g.held THEN
             state := 'stale';
+        ELSIF begun.verb <> g.verb THEN
+            state := NULL; -- other code began something else here: begin_waits tells
+        ELSIF g.kind = 'message' AND EXISTS (SELECT FROM step s WHERE s.seq = g.seq AND s.position = g.position) THEN
+            -- consumed already: the answer was lost with the connection, and the look is made again
+            SELECT 'come', s.output INTO state, output FROM step s WHERE s.seq = g.seq AND s.position = g.position;
         ELSIF g.kind = 'message' THEN
             DELETE FROM message WHERE ctid = ANY (ARRAY(
                 SELECT m.ctid FROM message m
@@ -390,9 +396,9 @@ BEGIN
         ELSIF g.kind = 'end' THEN
             SELECT r.status, r.output INTO state, output FROM result r WHERE r.seq = g.target;
         END IF;
-        IF state IS NULL AND g.seq <> 0 THEN
-            SELECT CASE WHEN w.due <= clock() THEN 'over' END, extract(epoch FROM w.due - clock())
-            INTO state, seconds FROM wait w WHERE w.seq = g.seq AND w.position = g.position;
+        IF state IS NULL AND begun.verb = g.verb THEN
+            state := CASE WHEN begun.due <= clock() THEN 'over' END;
+            seconds := extract(epoch FROM begun.due - clock());
         END IF;
         RETURN NEXT;
     END LOOP;

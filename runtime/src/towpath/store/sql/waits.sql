@@ -76,6 +76,7 @@ WITH woken AS (
     SELECT DISTINCT w.seq, w.queue, w.name, w.version FROM {schema}.wait w
     WHERE w.seq = ANY (%(seqs)s::bigint[]) AND w.asleep AND (
         w.due <= (SELECT {schema}.clock())
+        OR w.seq = ANY (%(restless)s::bigint[])
         OR (w.kind = 'message' AND EXISTS (
             SELECT FROM {schema}.message m WHERE m.seq = w.seq AND m.topic = w.topic))
         OR (w.kind = 'event' AND EXISTS (
