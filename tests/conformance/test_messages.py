@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -21,6 +21,8 @@ from towpath.errors import (
     WorkflowNotFoundError,
 )
 from towpath.executor import wait_hub
+from towpath.store import waits
+from towpath.store.session import Session
 
 Launch = Callable[..., towpath.Worker]
 NO_SUCH_ID = "wf-9-0123456789abcdef"
@@ -341,6 +343,30 @@ def test_a_message_in_an_open_transaction_comes_at_its_commit_and_holds_up_nobod
         wait_until(lambda: other.get_status().status == "CANCELLED")
         waits_for(app, "message")
     assert handle.get_result(timeout=20) == ["early", "late"]
+
+
+def test_a_message_is_received_once_though_the_answer_was_lost(
+    app: App, launched: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every look is made twice, as after a connection that broke behind the commit."""
+    look_once = waits.look
+
+    async def look_again(session: Session, *rest: Any) -> Mapping[Any, Any]:
+        await look_once(session, *rest)
+        return await look_once(session, *rest)
+
+    monkeypatch.setattr(waits, "look", look_again)
+    queue = app.queue("orders")
+
+    @app.workflow(name="receiver")
+    def receiver() -> list[Any]:
+        return [app.recv("in", timeout_seconds=20) for _ in range(3)]
+
+    launched()
+    handle = queue.enqueue(receiver)
+    for number in range(3):
+        app.send(handle.workflow_id, number, "in")
+    assert handle.get_result(timeout=20) == [0, 1, 2]
 
 
 def test_a_message_that_is_rolled_back_never_comes(app: App, launched: Launch) -> None:
