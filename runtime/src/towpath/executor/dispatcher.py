@@ -35,6 +35,10 @@ from towpath.store.session import Session
 from towpath.store.statements import Statements
 
 STARTS_BETWEEN_TRIMS = 64
+# A workflow that waits costs memory, and a thread where it is sync.
+MOST_WAITING = 200
+# Beyond that, those that wait go to sleep, and no more than so many are claimed before they have gone.
+CLAIMED_WHILE_CROWDED = 100
 
 logger = logging.getLogger("towpath.worker")
 
@@ -180,6 +184,11 @@ class Dispatcher:
         )  # fmt: skip
 
     @property
+    def most_loaded(self) -> int:
+        """So many workflows are kept in memory, running and waiting, if others could do without."""
+        return self.slots.total + MOST_WAITING
+
+    @property
     def at_rest(self) -> bool:
         """Whether there is nothing to do until somebody calls: whatever runs here only waits."""
         return (
@@ -274,7 +283,8 @@ class Dispatcher:
         now = self._loop.time()
         hot = [v for v in self.queues if (v.hot and not v.paused) or v.awake]
         ahead = self._prefetched.allowance(now) if any(v.prefetches for v in hot) else 0
-        free = self.slots.free
+        room = self.most_loaded + CLAIMED_WHILE_CROWDED - len(self.active)
+        free = min(self.slots.free, room)
         if free + ahead <= 0:
             return []
         self._rotation += 1

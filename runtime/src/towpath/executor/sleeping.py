@@ -17,11 +17,8 @@ from towpath.executor.engine import Engine
 from towpath.store import waits
 
 LOADED_SECONDS = 60.0
-# So many waiting workflows are kept in memory for longer than a moment, beside as many as there are slots.
-MOST_LOADED = 200
-# A wait that is over sooner is not worth a second start.
-MOMENT_SECONDS = 1.0
 LOOK_SECONDS = 0.25
+CROWDED_LOOK_SECONDS = 0.02
 
 
 class Sleeping:
@@ -34,7 +31,8 @@ class Sleeping:
     async def run(self) -> None:
         """Look now and then which workflows may go, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            crowded = len(self._dispatcher.active) > self._dispatcher.most_loaded
+            await asyncio.sleep(CROWDED_LOOK_SECONDS if crowded else LOOK_SECONDS)
             for execution in self._may_go(time.monotonic()):
                 execution.interrupt("it waits, and goes on when the wait is over", Then.ASLEEP)
 
@@ -47,12 +45,12 @@ class Sleeping:
             ),
             key=lambda pair: pair[0],
         )
-        excess = len(waiting) - MOST_LOADED - self._dispatcher.slots.total
+        excess = len(self._dispatcher.active) - self._dispatcher.most_loaded
         return [
             execution
             for number, (since, execution) in enumerate(waiting)
             if now - since >= LOADED_SECONDS
-            or (number < excess and now - since >= MOMENT_SECONDS)
+            or number < excess
             or self._dispatcher.releases(execution.queue)
         ]
 
