@@ -19,6 +19,7 @@ from towpath.domain.ids import QueueName
 from towpath.domain.queue import QueueSettings
 from towpath.insights import explain
 from towpath.insights.explain import Explanation
+from towpath.insights.queues import list_queues
 from towpath.insights.reasons import Kind, Reason
 from towpath.store import queues
 
@@ -240,6 +241,34 @@ def test_a_dead_worker_is_told(app: App, held: Held, database_url: str) -> None:
     assert why_workflow(app, handle).sentence == said
     app.queue("mail").enqueue(held.workflow)
     assert why(app).sentence == f"1 waits; {nobody}"
+
+
+def test_a_workflow_that_waits_says_what_for(app: App, launched: Launch) -> None:
+    """In memory and out of it; a queue that gives places back while they wait counts none of them."""
+
+    @app.workflow(name="ask")
+    def ask() -> object:
+        return app.recv("go", timeout_seconds=600)
+
+    launched()
+    kept, given = app.queue("mail"), app.queue("release", concurrency=1, release_while_waiting=True)
+    held = kept.enqueue(ask)
+    asleep = [given.enqueue(ask) for _ in range(2)]
+    said = "waits for a message of topic 'go', for"
+    wait_until(lambda: said in why_workflow(app, held).sentence)
+    assert why_workflow(app, held).sentence.startswith("attempt 1 on worker")
+    for handle in asleep:
+        wait_until(lambda h=handle: "no worker holds it" in why_workflow(app, h).sentence)  # type: ignore[misc]
+        found = first_is(why_workflow(app, handle), Kind.WAITS)
+        assert f"it {said}" in found.sentence
+        assert found.seconds is not None
+        assert 500 < found.seconds <= 600
+    assert why(app, "release").sentence == "nothing waits"
+    listed = app.engine.run(lambda s: list_queues(s, app.engine.statements))
+    assert [(q.name, q.running) for q in listed] == [("mail", 1), ("release", 0)]
+    for handle in (held, *asleep):
+        app.send(handle.workflow_id, "now", "go")
+        assert handle.get_result() == "now"
 
 
 CLAIMED = """

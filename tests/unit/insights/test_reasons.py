@@ -10,7 +10,14 @@ import pytest
 from towpath.domain.queue import Limiter, QueueSettings
 from towpath.domain.status import WorkflowStatus
 from towpath.insights.reasons import Kind, why_queue, why_workflow
-from towpath.store.insights import HEADS_LOOKED_AT, Seen, SeenHead, SeenWorker, SeenWorkflow
+from towpath.store.insights import (
+    HEADS_LOOKED_AT,
+    Seen,
+    SeenHead,
+    SeenWait,
+    SeenWorker,
+    SeenWorkflow,
+)
 
 FIVE_IN_TEN = Limiter(5, timedelta(seconds=10))
 FREE = QueueSettings()
@@ -255,6 +262,8 @@ RUNS = replace(
 DUE = datetime(2026, 11, 24, 12, 0, 4, 200_000, tzinfo=UTC)
 DELAYED = replace(LINE, status=WorkflowStatus.DELAYED, ready=False, due=DUE, due_seconds=4.2)
 
+ASLEEP = replace(RUNS, asleep=True, worker=None, worker_lease_seconds=None)
+
 WORKFLOWS = [
     (seen(), replace(LINE, status=WorkflowStatus.SUCCESS), Kind.ENDED, "it has ended: SUCCESS"),
     (
@@ -264,6 +273,25 @@ WORKFLOWS = [
         "it has ended: CANCELLED; its code has not ended yet and keeps its place",
     ),
     (seen(), RUNS, Kind.RUNNING, "it runs: attempt 2 on worker 'one', for 1m01s"),
+    (
+        seen(),
+        replace(RUNS, waits=(SeenWait(kind="event", topic="stage", of="order-7"),)),
+        Kind.WAITS,
+        "attempt 2 on worker 'one' waits for event 'stage' of workflow 'order-7'",
+    ),
+    (
+        seen(),
+        replace(ASLEEP, waits=(SeenWait(kind="time", due_seconds=3.2),)),
+        Kind.WAITS,
+        "it sleeps, for 3.2 s more; no worker holds it until then",
+    ),
+    (
+        seen(workers=()),
+        replace(ASLEEP, waits=(SeenWait(kind="message"), SeenWait(kind="end", due_seconds=60.0))),
+        Kind.WAITS,
+        "it waits for a message, and for the end of a workflow that was deleted, for 1m00s at most",
+    ),
+    (seen(), ASLEEP, Kind.WAITS, "its wait is over: a worker goes on with it now"),
     (
         seen(),
         replace(RUNS, worker_draining=True),

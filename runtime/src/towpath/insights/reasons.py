@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from towpath.domain.ids import INTERNAL_QUEUE
 from towpath.domain.status import WorkflowStatus
+from towpath.insights.waits import what_for
 from towpath.insights.words import agree, duration, period
 from towpath.store.insights import HEADS_LOOKED_AT, Seen, SeenHead, SeenWorker, SeenWorkflow
 
@@ -35,6 +36,7 @@ class Kind(StrEnum):
     SLOTS = "slots"
     IN_LINE = "in_line"
     RUNNING = "running"
+    WAITS = "waits"
     LEASE_ENDED = "lease_ended"
     ENDED = "ended"
 
@@ -81,7 +83,7 @@ def why_workflow(seen: Seen, workflow: SeenWorkflow) -> tuple[Reason, ...]:
     if workflow.status.ended:
         return (_ended(workflow),)
     if workflow.status is WorkflowStatus.PENDING:
-        return (_running(seen, workflow),)
+        return _waits(seen, workflow) if workflow.asleep else (_running(seen, workflow),)
     if workflow.fenced:
         return (_resumed(),)
     if workflow.due_seconds is not None and workflow.due_seconds > 0:
@@ -134,8 +136,24 @@ def _running(seen: Seen, workflow: SeenWorkflow) -> Reason:
         sentence = f"{lost}: a live worker puts the workflow back in line"
         return Reason(kind=Kind.LEASE_ENDED, sentence=sentence, seconds=0)
     draining = ", which drains" if workflow.worker_draining else ""
+    if workflow.waits:
+        sentence = f"{attempt}{draining} {what_for(workflow.waits)}"
+        return Reason(kind=Kind.WAITS, sentence=sentence, seconds=_seconds_of(workflow))
     ran = duration(workflow.started_seconds or 0)
     return Reason(kind=Kind.RUNNING, sentence=f"it runs: {attempt}{draining}, for {ran}")
+
+
+def _waits(seen: Seen, workflow: SeenWorkflow) -> tuple[Reason, ...]:
+    """Return what a workflow waits for that no worker has in memory."""
+    sentence = "its wait is over: a worker goes on with it now"
+    if workflow.waits:
+        sentence = f"it {what_for(workflow.waits)}; no worker holds it until then"
+    reason = Reason(kind=Kind.WAITS, sentence=sentence, seconds=_seconds_of(workflow))
+    return (reason,) if _live(seen) else (reason, _no_worker(seen))
+
+
+def _seconds_of(workflow: SeenWorkflow) -> float | None:
+    return min((w.due_seconds for w in workflow.waits if w.due_seconds is not None), default=None)
 
 
 def _in_its_place(seen: Seen, workflow: SeenWorkflow) -> tuple[Reason, ...]:

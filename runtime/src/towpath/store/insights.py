@@ -63,6 +63,22 @@ class SeenHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenWait:
+    """Something that a workflow waits for: `kind` is a `WaitKind`'s value.
+
+    Attributes:
+        topic: The topic of a message, the key of an event.
+        of: The id of the workflow whose event or end it is; None also where that was deleted.
+        due_seconds: When it is over in any case; None: never.
+    """
+
+    kind: str
+    topic: str = ""
+    of: str | None = None
+    due_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeenWorkflow:
     """The workflow that was asked for.
 
@@ -71,6 +87,8 @@ class SeenWorkflow:
         due_seconds: When it joins the line, if it is DELAYED.
         fenced: Whether cancelled code of it still runs.
         started_seconds: How long its attempt has run.
+        asleep: Whether it waits and no worker has it in memory.
+        waits: What it waits for, of several branches the first three.
         before: How many stand before it, in its partition or in the lines that workers take from;
             counted to 10,001.
     """
@@ -89,6 +107,8 @@ class SeenWorkflow:
     worker: str | None = None
     worker_draining: bool = False
     worker_lease_seconds: float | None = None
+    asleep: bool = False
+    waits: tuple[SeenWait, ...] = ()
     before: int = 0
 
 
@@ -173,5 +193,6 @@ def _workflow(seen: Mapping[str, Any]) -> SeenWorkflow:
             **seen,
             "status": WorkflowStatus(seen["status"]),
             "due": None if due is None else datetime.fromisoformat(due),
+            "waits": tuple(SeenWait(**wait) for wait in seen["waits"]),
         }
     )

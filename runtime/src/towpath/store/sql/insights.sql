@@ -61,6 +61,7 @@ WITH RECURSIVE moment AS MATERIALIZED (
 ), places AS (
     SELECT count(*) AS running, count(*) FILTER (WHERE r.fenced) AS fenced
     FROM asked q JOIN {schema}.running r ON r.queue = q.name
+    WHERE r.worker <> 0 OR NOT q.release_while_waiting
 )
 SELECT q.name, q.settings, q.paused, q.closed, {schema}.waiting(q.name),
     (SELECT count(*) FROM (SELECT FROM {schema}.parked p WHERE p.queue = q.name LIMIT 10001) AS counted),
@@ -118,6 +119,14 @@ SELECT q.name, q.settings, q.paused, q.closed, {schema}.waiting(q.name),
         'started_seconds', extract(epoch FROM m.now - r.started_at)::float8,
         'worker', k.name, 'worker_draining', coalesce(k.draining, false),
         'worker_lease_seconds', extract(epoch FROM k.lease_until - clock_timestamp())::float8,
+        'asleep', coalesce(r.worker = 0, false),
+        'waits', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'kind', v.kind, 'topic', v.topic,
+                'of', (SELECT {schema}.id_of(o) FROM {schema}.workflow o WHERE o.seq = v.target),
+                'due_seconds', extract(epoch FROM v.due - m.now)::float8) ORDER BY v.position), '[]')
+            FROM (
+                SELECT * FROM {schema}.wait w WHERE w.seq = t.seq ORDER BY w.position LIMIT 3) AS v),
         'before', CASE
             WHEN NOT t.ready THEN 0
             WHEN t.key IS NOT NULL THEN (
