@@ -41,6 +41,7 @@ class Clock:
         self._move = statement("move", self._engine.settings.schema)
         self._reading = statement("read", self._engine.settings.schema)
         self._moving: asyncio.Lock = asyncio.Lock()
+        self._ended = asyncio.Event()
         self._automatic: concurrent.futures.Future[None] | None = None
 
     # -- for tests, from any thread
@@ -76,7 +77,11 @@ class Clock:
         """
         self._engine.io.submit(self.rest(patience)).result()
 
-    # -- on the library's loop
+    # -- for the kit
+
+    def begin(self) -> None:
+        """Stop it; it shows what it showed."""
+        self._engine.io.submit(self.move(self.now)).result()
 
     def begin_automatic(self) -> None:
         """Move it by itself while the test waits for a result, an event or a stream."""
@@ -85,8 +90,12 @@ class Clock:
     def end_automatic(self) -> None:
         """Leave it to the test from now on."""
         if self._automatic is not None:
-            self._automatic.cancel()
-            self._automatic = None
+            # where the test has shut the App down itself, that is over already
+            with contextlib.suppress(RuntimeError, concurrent.futures.CancelledError):
+                self._engine.io.loop.call_soon_threadsafe(self._ended.set)
+                self._automatic.result()
+
+    # -- on the library's loop
 
     async def _read(self, session: Session) -> datetime:
         (rows,) = await session.run((self._reading, {}))
@@ -95,8 +104,10 @@ class Clock:
 
     async def _follow(self) -> None:
         pause = LOOK_SECONDS
-        while True:
-            await asyncio.sleep(pause)
+        while not self._ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._ended.wait()
             if not self._observer.awaited and pause == LOOK_SECONDS:
                 pause = IDLE_LOOK_SECONDS  # a process outside may wait; nobody here does
                 continue

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from unittest import mock
 
-import psycopg
-
 from towpath.api.app import App
 from towpath.api.connection import DEFAULT_SCHEMA
 from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError, UsageError
@@ -18,7 +16,6 @@ from towpath.testing.clock import Clock
 from towpath.testing.crashes import CrashPlan
 from towpath.testing.server import URL_VARIABLE, DatabaseServer
 from towpath.testing.standing import worker_of
-from towpath.testing.statements import statement
 
 ClockMode = Literal["automatic", "manual", "real"]
 MODES: Final = ("automatic", "manual", "real")
@@ -96,7 +93,7 @@ def under_test(
         stack.enter_context(_environment())
         stack.enter_context(_placed(app, url, schema))
         crashes = stack.enter_context(CrashPlan(app))
-        hand = stack.enter_context(_clock(app, url, schema, clock))
+        hand = stack.enter_context(_clock(app, clock))
         kit = Kit(
             app=app, database_url=url, clock=hand, automatic=clock == "automatic", crashes=crashes
         )
@@ -134,14 +131,13 @@ def _placed(app: App, url: str, schema: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _clock(app: App, url: str, schema: str, mode: ClockMode) -> Iterator[Clock | None]:
+def _clock(app: App, mode: ClockMode) -> Iterator[Clock | None]:
     if mode == "real":
         yield None
         return
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement("clock", schema))
     app.engine.length_of_pauses = 0.0
     clock = Clock(app)
+    clock.begin()
     if mode == "automatic":
         clock.begin_automatic()
     try:

@@ -1,7 +1,7 @@
-"""The Postgres of a test session: one that is named, or an embedded one; and a clone for each test.
+"""The Postgres of a test session: one that is named, or an embedded one; and a database for each test.
 
-A clone of a migrated template costs milliseconds. Names are the session's own, so that sessions which
-run at the same time, such as pytest-xdist's, may share a server.
+It is a clone of a migrated template, or one that another test has used and that was emptied. Names are
+the session's own, so that sessions which run at the same time, such as pytest-xdist's, may share a server.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import itertools
 import os
 import secrets
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +22,8 @@ import psycopg
 from psycopg import sql
 
 from towpath.store.migrate import migrate
+from towpath.testing.contents import Contents
+from towpath.testing.statements import statement
 
 URL_VARIABLE = "TOWPATH_TEST_DATABASE_URL"
 SETTINGS = {
@@ -34,6 +38,12 @@ SETTINGS = {
 """Nothing of it need outlive the session."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Template:
+    name: str
+    contents: Contents
+
+
 class DatabaseServer:
     """Makes databases on a server.
 
@@ -45,30 +55,51 @@ class DatabaseServer:
         self.url = url
         self._session = secrets.token_hex(4)
         self._numbers = itertools.count(1)
-        self._templates: dict[str, str] = {}
+        self._templates: dict[str, _Template] = {}
+        self._spare: defaultdict[str, list[str]] = defaultdict(list)
 
     @contextlib.contextmanager
     def database(self, schema: str = "towpath") -> Iterator[str]:
         """Yield the URL of a fresh database with the current schema, which goes with the block."""
         template = self._template(schema)
-        name = f"towpath_test_{self._session}_{next(self._numbers)}"
-        self._create(name, template)
+        if self._spare[schema]:
+            name = self._spare[schema].pop()
+        else:
+            name = f"towpath_test_{self._session}_{next(self._numbers)}"
+            self._create(name, template.name)
         try:
             yield self._url_of(name)
         finally:
-            self._drop(name)
+            if self._empty(name, template):
+                self._spare[schema].append(name)
+            else:
+                self._drop(name)
 
     def close(self) -> None:
-        """Drop the templates."""
-        for name in self._templates.values():
+        """Drop what is left."""
+        for name in itertools.chain(*self._spare.values()):
             self._drop(name)
+        for template in self._templates.values():
+            self._drop(template.name)
+        self._spare.clear()
+        self._templates.clear()
 
-    def _template(self, schema: str) -> str:
+    def _empty(self, name: str, template: _Template) -> bool:
+        """Make a database fresh again; False where it cannot be."""
+        try:
+            with psycopg.connect(self._url_of(name), autocommit=True) as connection:
+                return template.contents.restore(connection)
+        except psycopg.Error:  # the test has dropped it, say, or a table of it
+            return False
+
+    def _template(self, schema: str) -> _Template:
         if schema not in self._templates:
             name = f"towpath_template_{self._session}_{len(self._templates)}"
             self._create(name, "template0")
-            self._templates[schema] = name
             asyncio.run(_migrate(self._url_of(name), schema))
+            with psycopg.connect(self._url_of(name), autocommit=True) as connection:
+                connection.execute(statement("clock", schema))
+                self._templates[schema] = _Template(name, Contents(connection, schema))
         return self._templates[schema]
 
     def _url_of(self, name: str) -> str:

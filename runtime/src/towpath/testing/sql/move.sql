@@ -1,4 +1,4 @@
--- Moves the clock, never back, and has every process look again at what it waits for.
+-- Moves the clock, never back (the first time from real time to a standstill), and has every process look again at what it waits for.
 WITH moved AS (
     UPDATE {schema}.test_clock SET reads = greatest(reads, %(to)s::timestamptz)
     RETURNING reads
