@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import towpath
-from towpath import App, SetEnqueueOptions, WorkflowStatus
+from towpath import App, SetEnqueueOptions, SetWorkflowID, WorkflowStatus
 from towpath.errors import (
     AlreadyLaunchedError,
     ConfigurationError,
@@ -17,8 +17,11 @@ from towpath.errors import (
     WorkflowNotFoundError,
 )
 from towpath.testing import (
+    Boundary,
+    CrashPlan,
     DatabaseServer,
     Kit,
+    Moment,
     NotCrashedError,
     NotDrainedError,
     NotEnqueuedError,
@@ -259,6 +262,28 @@ def test_a_crash_that_does_not_come_fails_the_test(towpath_app: App) -> None:
     """The message has the steps that were reached."""
     shop = Shop(towpath_app)
     with pytest.raises(NotCrashedError, match="reserve, charge"), crash_after("chrage"):
+        shop.order()
+
+
+def test_a_plan_crashes_at_the_nth_write(towpath_app: App) -> None:
+    """In whatever attempt; it tells what each attempt has reached, and leaves the App to the one around it."""
+    shop = Shop(towpath_app)
+    with CrashPlan(towpath_app) as plan:
+        plan.crash("one", 2)
+        plan.crash("one", Boundary("2", "charge", Moment.BEFORE), attempt=2)
+        with SetWorkflowID("one"):
+            assert shop.order() == "paid"
+        assert [str(b) for b in plan.boundaries("one")] == [
+            "order after", "1 reserve before", "1 reserve after",
+        ]  # fmt: skip
+        assert [(a.attempt, a.number, str(a.boundary)) for a in plan.crashed] == [
+            (1, 2, "1 reserve after"),
+            (2, 1, "2 charge before"),
+        ]
+        assert str(plan.boundaries("one", 3)[-1]) == "order before"
+        assert plan.boundaries("two") == []
+    assert shop.ran == ["reserve", "charge", "charge"]
+    with crash_after(shop.charge):
         shop.order()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -70,7 +70,7 @@ Crashes = Callable[[Arrival], bool]
 class CrashPlan:
     """Watches the boundaries of an App's workflows in this process, and crashes where it is told to.
 
-    Used as a context manager; one at a time on an App.
+    Used as a context manager; of several on an App the innermost has its workflows.
 
     Attributes:
         crashed: Every crash, in order.
@@ -78,20 +78,22 @@ class CrashPlan:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._engine: Engine | None = None
+        self._outer: list[tuple[Engine, Callable[..., None] | None]] = []
         self._lock = threading.Lock()
         self._rules: list[Crashes] = []
         self._reached: defaultdict[tuple[str, int], list[Boundary]] = defaultdict(list)
+        self._turns: Counter[tuple[tuple[str, int], str, str, Moment]] = Counter()
         self.crashed: list[Arrival] = []
 
     def __enter__(self) -> Self:
-        self._engine = self._app.engine
-        self._engine.boundary = self._arrive
+        engine = self._app.engine
+        self._outer.append((engine, engine.boundary))
+        engine.boundary = self._arrive
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._engine is not None:
-            self._engine.boundary = None
+        engine, outer = self._outer.pop()
+        engine.boundary = outer
 
     def boundaries(self, workflow_id: str, attempt: int = 1) -> list[Boundary]:
         """Return what an attempt of a workflow has reached, in order: each is a place for a crash."""
@@ -132,11 +134,11 @@ class CrashPlan:
         execution.check()
 
     def _note(self, execution: Execution, position: str, name: str, moment: Moment) -> Arrival:
-        reached = self._reached[execution.workflow_id, execution.attempt]
-        here = (position, name, moment)
-        turn = 1 + sum((b.position, b.name, b.moment) == here for b in reached)
-        reached.append(Boundary(position, name, moment, turn))
-        return Arrival(execution.workflow_id, execution.attempt, len(reached) - 1, reached[-1])
+        attempt = (execution.workflow_id, execution.attempt)
+        self._turns[attempt, position, name, moment] += 1
+        boundary = Boundary(position, name, moment, self._turns[attempt, position, name, moment])
+        self._reached[attempt].append(boundary)
+        return Arrival(*attempt, len(self._reached[attempt]) - 1, boundary)
 
 
 async def _recover(execution: Execution) -> None:
