@@ -69,6 +69,7 @@ def test_queues_are_listed_and_shown(shop: App, capsys: Said) -> None:
         "priority_enabled": True,
         "partition_queue": False,
         "polling_interval_sec": 1.0,
+        "retention": None,
         "paused": False,
         "closed": False,
         "running": 0,
@@ -364,3 +365,46 @@ def test_a_wrong_password_is_5(
     said = capsys.readouterr().err
     assert "password authentication failed" in said
     assert "hush" not in said
+
+
+def test_failed_workflows_are_looked_at_retried_and_forked(shop: App, capsys: Said) -> None:
+    """Steps are shown, what fails is retried by id and by filter, and a fork prints its id."""
+    broken = [True]
+
+    @shop.step(name="charge")
+    def charge(amount: int) -> int:
+        if broken:
+            raise OSError("out of order")
+        return amount
+
+    @shop.workflow(name="order")
+    def order(amount: int) -> int:
+        return charge(charge(amount) + 1)
+
+    for n in ("o1", "o2"):
+        assert run(["workflow", "start", "order", "5", "--queue", "mail", "--id", n, "--wait"]) == 1
+    capsys.readouterr()
+    assert run(["workflow", "steps", "o1"]) == 0
+    title, row = capsys.readouterr().out.splitlines()
+    assert title.split() == ["POSITION", "NAME", "ATTEMPT", "TOOK", "CHILD", "RESULT"]
+    assert row.split()[:3] == ["1", "charge", "1"]
+    assert row.endswith("<none>   OSError: out of order")
+    for wrong in ([], ["o1", "--all"], ["o1", "--limit", "3"], ["--limit", "3"]):
+        assert run(["workflow", "retry", *wrong]) == 2
+    assert "Name workflows, or give a filter or --all." in capsys.readouterr().err
+    broken.clear()
+    assert run(["workflow", "retry", "o1"]) == run(["workflow", "result", "o1"]) == 0
+    assert capsys.readouterr().out == "6\n"
+    assert run(["workflow", "retry", "--queue", "mail", "--since", "1h", "--until", "1ms"]) == 0
+    assert "1 workflows are in line again" in capsys.readouterr().err
+    assert run(["workflow", "result", "o2"]) == 0
+    assert run(["workflow", "retry", "o2"]) == 4
+    assert run(["workflow", "retry", "--since", "soon"]) == 2
+    assert "'soon' is neither a time such as" in capsys.readouterr().err
+    assert run(["workflow", "fork", "o1", "--from-step", "2", "--id", "o3"]) == 0
+    assert capsys.readouterr().out == "o3\n"
+    assert run(["workflow", "fork", "o1", "--from-step", "7"]) == 3
+    assert "It has recorded: 1 charge, 2 charge." in capsys.readouterr().err
+    assert run(["workflow", "cancel", "o1", "--cascade"]) == 4
+    assert run(["workflow", "steps", "o1", "-o", "json"]) == 0
+    assert [step["output"] for step in value(capsys)] == [5, 6]

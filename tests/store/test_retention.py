@@ -82,7 +82,7 @@ def test_each_end_has_its_retention_and_everything_recorded_goes(database_url: s
         assert await left(session) == set(stays)
         counted = {table: await count(session, table) for table in RECORDS}
         assert counted == {**dict.fromkeys(RECORDS, 1), "result": 5, "workflow": 5}
-        await managing.set_default_retention(session, SCHEMA, succeeded=9 * DAY, failed=None)
+        await managing.set_default_retention(session, SCHEMA, Retention(succeeded=9 * DAY))
         assert (await look(session)).deleted == 1
         assert await left(session) == set(stays[:4])
 

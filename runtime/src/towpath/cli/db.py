@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from towpath.cli.db_retention import retention
 from towpath.cli.exits import CommandError, ExitCode
 from towpath.cli.options import connection_options, output_option
 from towpath.cli.output import print_json, print_table
@@ -24,6 +25,9 @@ T = TypeVar("T")
 @click.group(help="Look at the schema in the database and migrate it.")
 def db() -> None:
     """Hold the commands about the database."""
+
+
+db.add_command(retention)
 
 
 @db.command(short_help="Say whether the schema serves this version")

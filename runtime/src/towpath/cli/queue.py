@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,11 +10,12 @@ import click
 from towpath.cli.exits import CommandError, ExitCode
 from towpath.cli.options import connected, connection_options, output_option
 from towpath.cli.output import age, moment, print_fields, print_json, print_table, text
+from towpath.cli.times import length
 
 if TYPE_CHECKING:
     from towpath.api.app import App
     from towpath.insights.explain import Explanation
-    from towpath.insights.queues import LimiterInfo, QueueInfo
+    from towpath.insights.queues import LimiterInfo, QueueInfo, RetentionInfo
 
 TITLES = ("NAME", "STATE", "RUNNING", "WAITING", "OLDEST", "WORKERS", "PER-WORKER", "OWNER")
 
@@ -235,7 +237,21 @@ def _settings(info: QueueInfo) -> list[tuple[str, Any]]:
         *([("PER-PARTITION", info.partition_concurrency or 1)] if partitioned else []),
         *([("PARTITION-LIMITER", _limiter(info.partition_limiter))] if partitioned else []),
         ("POLLING", f"{info.polling_interval_sec:g} s"),
+        ("KEPT", _kept(info.retention)),
     ]
+
+
+def _kept(retention: RetentionInfo | None) -> str | None:
+    """Say how long ended workflows are kept where the queue says it itself."""
+    if retention is None:
+        return None
+    ends = (
+        ("success", retention.succeeded_seconds),
+        ("any other end", retention.failed_seconds),
+    )
+    return ", ".join(
+        f"{length(timedelta(seconds=kept))} after {end}" for end, kept in ends if kept is not None
+    )
 
 
 def _limiter(limiter: LimiterInfo | None) -> str | None:

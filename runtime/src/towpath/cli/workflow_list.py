@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
 from towpath.cli.options import connected, connection_options, output_option
 from towpath.cli.output import age, print_json, print_table
+from towpath.cli.times import parse_moment
 from towpath.domain.status import WorkflowStatus
 
 if TYPE_CHECKING:
@@ -25,23 +24,6 @@ TITLES: Final = ("ID", "NAME", "QUEUE", "STATUS", "ATTEMPT", "AGE", "WORKER")
 STEP_TITLES: Final = ("POSITION", "NAME", "ATTEMPT", "TOOK", "CHILD", "RESULT")
 SHOWN_CHARACTERS: Final = 80
 """Of a step's result in the table; JSON has all of it."""
-
-_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_LENGTH: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-
-
-def parse_moment(given: str) -> datetime:
-    """Return the moment that is a length of time ago, or an ISO time: local where it names no zone."""
-    try:
-        if _LENGTH.fullmatch(given):
-            seconds = sum(float(n) * _SECONDS[unit] for n, unit in _PART.findall(given))
-            return datetime.now(UTC) - timedelta(seconds=seconds)
-        return datetime.fromisoformat(given).astimezone()
-    except (ValueError, OverflowError):
-        raise click.BadParameter(
-            f"{given!r} is neither a time such as 2030-12-31T18:00 nor one ago: 90m, 1d12h, ..."
-        ) from None
 
 
 def filter_options(command: F) -> F:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 
-from towpath.domain.errors import QueueSettingsError
+from towpath.domain.errors import ConfigurationError, QueueSettingsError
 from towpath.domain.ids import MAX_NAME_LENGTH, QueueName, storable_text
 
 MAX_CONCURRENCY = 2_147_483_647
@@ -212,6 +212,19 @@ def _out_of_bounds(settings: QueueSettings) -> Refusal | None:
         seconds = settings.polling_interval.total_seconds()
         return "polling_interval_sec", seconds, ALLOWED_POLLING_INTERVAL
     return None
+
+
+def check_retention(retention: Retention) -> Retention:
+    """Return a database's default retention when it is within bounds.
+
+    Raises:
+        ConfigurationError: naming the part that is not.
+    """
+    refusal = _kept_out_of_bounds(retention)
+    if refusal is not None:
+        field, value, allowed = refusal
+        raise ConfigurationError(f"{field} is {value!r}; allowed is {allowed}.")
+    return retention
 
 
 def _kept_out_of_bounds(retention: Retention) -> Refusal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from towpath.domain.queue import Limiter
+from towpath.domain.queue import Limiter, Retention
 from towpath.insights.words import COUNTED_TO
 from towpath.store import queues
 from towpath.store.session import Session
@@ -21,6 +21,17 @@ class LimiterInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionInfo:
+    """For how many seconds workflows are kept after a SUCCESS, and after any other end.
+
+    None is as the database's default says.
+    """
+
+    succeeded_seconds: float | None
+    failed_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueInfo:
     """A queue at one moment: its settings under the names of `Queue`'s options, and its numbers.
 
@@ -30,6 +41,7 @@ class QueueInfo:
         partition_concurrency: Places of one partition key; None is 1 where it is partitioned.
         limiter: Starts of the whole queue; None is no limit.
         partition_limiter: Starts of each partition key; None is no limit.
+        retention: How long its ended workflows are kept; None is as the database's default says.
         paused: Whether nothing starts.
         closed: Whether enqueue is refused.
         running: Workflows that hold a place.
@@ -51,6 +63,7 @@ class QueueInfo:
     priority_enabled: bool = False
     partition_queue: bool = False
     polling_interval_sec: float = 1.0
+    retention: RetentionInfo | None = None
     paused: bool = False
     closed: bool = False
     running: int = 0
@@ -98,6 +111,7 @@ def _info(row: queues.QueueRow) -> QueueInfo:
         priority_enabled=settings.priority_enabled,
         partition_queue=settings.partition_queue,
         polling_interval_sec=settings.polling_interval.total_seconds(),
+        retention=_retention(settings.retention),
         paused=row.paused,
         closed=row.closed,
         running=row.running,
@@ -108,6 +122,15 @@ def _info(row: queues.QueueRow) -> QueueInfo:
         oldest_waiting=row.oldest_waiting,
         workers=row.workers,
         owner=row.owner,
+    )
+
+
+def _retention(kept: Retention) -> RetentionInfo | None:
+    if kept == Retention():
+        return None
+    return RetentionInfo(
+        succeeded_seconds=None if kept.succeeded is None else kept.succeeded.total_seconds(),
+        failed_seconds=None if kept.failed is None else kept.failed.total_seconds(),
     )
 
 

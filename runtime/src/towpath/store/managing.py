@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from towpath.domain.errors import (
     EnqueueOptionError,
@@ -15,6 +15,7 @@ from towpath.domain.errors import (
     WorkflowStatusError,
 )
 from towpath.domain.ids import QueueName, Seq, WorkflowId, format_generated_id
+from towpath.domain.queue import Retention
 from towpath.domain.status import WorkflowStatus
 from towpath.domain.workflow_filter import WorkflowFilter
 from towpath.store.enqueue import Enqueued, NewItem, NewWorkflows, refusal
@@ -258,18 +259,17 @@ async def delete_kept_long_enough(session: Session, statements: Statements, limi
     return Deleted(*rows[0])
 
 
+async def default_retention(session: Session, statements: Statements) -> Retention:
+    """Return how long ended workflows are kept where their queue does not say."""
+    (rows,) = await session.run((statements["default_retention"], {}))
+    return Retention(*rows[0])
+
+
 async def set_default_retention(
-    session: Session,
-    statements: Statements,
-    *,
-    succeeded: timedelta | None,
-    failed: timedelta | None,
+    session: Session, statements: Statements, retention: Retention
 ) -> None:
     """Say how long ended workflows are kept where their queue does not say; None is for ever."""
-    parameters = {
-        "succeeded": succeeded and succeeded.total_seconds(),
-        "failed": failed and failed.total_seconds(),
-    }
+    parameters = {"succeeded": retention.succeeded, "failed": retention.failed}
     await session.run((statements["set_default_retention"], parameters))
 
 

@@ -36,8 +36,10 @@ SELECT c.seq, c.was FROM {schema}.cancel_with_children(%(seq)s::bigint) AS c
 SELECT d.looked_at, d.deleted FROM {schema}.delete_kept_long_enough(%(limit)s::integer) AS d
 
 -- name: set_default_retention
-UPDATE {schema}.retention
-SET succeeded = make_interval(secs => %(succeeded)s::float8), failed = make_interval(secs => %(failed)s::float8)
+UPDATE {schema}.retention SET succeeded = %(succeeded)s::interval, failed = %(failed)s::interval
+
+-- name: default_retention
+SELECT r.succeeded, r.failed FROM {schema}.retention r
 
 -- name: cancel
 SELECT c.target, c.was FROM {schema}.cancel(%(seqs)s::bigint[]) AS c
