@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from towpath.domain.ids import Seq
 from towpath.store.session import Session
@@ -50,20 +50,6 @@ class RecordedStep:
     child: Seq | None
 
 
-@dataclass(frozen=True, slots=True)
-class StepRow:
-    """A step as people look at it."""
-
-    position: str
-    name: str
-    attempt: int
-    output: str | None
-    failure: str | None
-    child: Seq | None
-    started_at: datetime
-    completed_at: datetime
-
-
 async def record(
     session: Session, statements: Statements, steps: Sequence[NewStep]
 ) -> dict[tuple[Seq, str], bool]:
@@ -94,12 +80,6 @@ async def load(
     for seq, position, name, output, failure, child in rows:
         found[seq][position] = RecordedStep(position, name, output, failure, child)
     return found
-
-
-async def list_steps(session: Session, statements: Statements, seq: Seq) -> list[StepRow]:
-    """Return a workflow's steps in the order of their positions."""
-    (rows,) = await session.run((statements["list_steps"], {"seq": seq}))
-    return sorted((StepRow(*row) for row in rows), key=lambda s: position_key(s.position))
 
 
 def position_key(position: str) -> tuple[tuple[int, str], ...]:

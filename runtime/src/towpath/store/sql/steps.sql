@@ -24,8 +24,3 @@ RETURNING seq, position
 SELECT s.seq, s.position, s.name, s.output, s.failure, s.child
 FROM {schema}.step s
 WHERE s.seq = ANY (%(seqs)s::bigint[])
-
--- name: list_steps
-SELECT s.position, s.name, s.attempt, s.output, s.failure, s.child, s.started_at, s.completed_at
-FROM {schema}.step s
-WHERE s.seq = %(seq)s::bigint
