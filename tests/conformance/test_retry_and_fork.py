@@ -339,3 +339,37 @@ def test_a_fork_of_what_still_runs_or_waits(app: App, shop: Shop) -> None:
     assert [i.status for i in app.list_workflows()] == ["ENQUEUED", "ENQUEUED"]
     app.delete_workflow(source.workflow_id)
     assert asyncio.run(fork.get_status()).forked_from is None
+
+
+def test_a_fork_has_the_events_and_streams_of_its_past(app: App, launched: Launch) -> None:
+    """Those of the positions before, and what steps before wrote; the rest it writes anew."""
+    runs = [0]
+
+    @app.step(name="log")
+    def log(what: str) -> None:
+        app.write_stream("log", f"in {what} {runs[0]}")
+
+    @app.workflow(name="writes")
+    def writes() -> int:
+        runs[0] += 1
+        app.set_event("state", f"a {runs[0]}")  # 1
+        app.write_stream("log", f"x {runs[0]}")  # 2
+        log("first")  # 3
+        app.set_event("state", f"b {runs[0]}")  # 4
+        log("second")  # 5
+        app.close_stream("log")  # 6
+        return runs[0]
+
+    launched()
+    queue = app.queue("q")
+    source = queue.options(workflow_id="w").enqueue(writes)
+    assert source.get_result(timeout=10) == 1
+    fork = app.fork_workflow("w", 4)
+    assert fork.get_result(timeout=10) == 2
+    assert list(app.read_stream(fork.workflow_id, "log")) == ["x 1", "in first 1", "in second 2"]
+    assert app.get_event(fork.workflow_id, "state") == "b 2"
+    early = app.fork_workflow("w", 2)
+    assert early.get_result(timeout=10) == 3
+    assert list(app.read_stream(early.workflow_id, "log")) == ["x 3", "in first 3", "in second 3"]
+    assert list(app.read_stream("w", "log")) == ["x 1", "in first 1", "in second 1"]
+    assert app.get_event("w", "state") == "b 1"

@@ -212,7 +212,7 @@ COMMENT ON FUNCTION {schema}.retry(bigint[], integer[], bigint[], text[]) IS
 CREATE FUNCTION {schema}.first_number(place text) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS 'SELECT substring(place from ''^[0-9]+'')::integer';
-COMMENT ON FUNCTION {schema}.first_number(text) IS 'Of a position, the number in the workflow''s own task: 3 of 3.1.';
+COMMENT ON FUNCTION {schema}.first_number(text) IS 'Of a position, the number in the workflow''s own task: 3 of 3.1; null of none.';
 
 CREATE FUNCTION {schema}.fork(
     source bigint, from_number integer, new_queue text, new_version text, new_id text, new_secret bigint
@@ -248,11 +248,8 @@ BEGIN
         RETURN;
     END IF;
     UPDATE workflow n SET forked_from = source WHERE n.seq = made.found;
-    IF from_number = 1 THEN
-        RETURN;
-    END IF;
     -- attempt 1 stands for what is copied: a worker reads the records of later attempts alone
-    UPDATE ready r SET attempt = 1 WHERE r.seq = made.found;
+    UPDATE ready r SET attempt = 1 WHERE r.seq = made.found AND from_number > 1;
     INSERT INTO step (seq, position, attempt, name, output, failure, child, started_at, completed_at)
     SELECT made.found, s.position, 1, s.name, s.output, s.failure, s.child, s.started_at, s.completed_at
     FROM step s WHERE s.seq = source AND first_number(s.position) < from_number;
@@ -261,7 +258,11 @@ BEGIN
     FROM event e WHERE e.seq = source AND first_number(e.position) < from_number ORDER BY e.n;
     INSERT INTO stream (seq, key, position, written_at, codec, value)
     SELECT made.found, t.key, t.position, t.written_at, t.codec, t.value
-    FROM stream t WHERE t.seq = source AND first_number(t.position) < from_number ORDER BY t.n;
+    FROM stream t
+    -- what steps wrote has no position, but a time
+    WHERE t.seq = source AND coalesce(first_number(t.position) < from_number, t.written_at < (
+        SELECT min(s.started_at) FROM step s WHERE s.seq = source AND first_number(s.position) >= from_number))
+    ORDER BY t.n;
 END
 $$;
 COMMENT ON FUNCTION {schema}.fork(bigint, integer, text, text, text, bigint) IS
