@@ -11,8 +11,13 @@ from typing import Any
 import psycopg
 
 import towpath
-from towpath import App, Backoff, Workflow
-from towpath.errors import EnqueueOptionError, ResultTimeoutError, WorkflowNotFoundError
+from towpath import App, Backoff, SetWorkflowTimeout, Workflow
+from towpath.errors import (
+    EnqueueOptionError,
+    ResultTimeoutError,
+    WorkflowCancelledError,
+    WorkflowNotFoundError,
+)
 
 MOMENT = 0.15
 AT_ONCE = Backoff(initial=timedelta(milliseconds=1))
@@ -26,6 +31,7 @@ class Everything:
 
     Attributes:
         workflows: Those that are run and crashed, by name.
+        queues: Where those stand that are not started directly.
         ran: For each workflow's id, the attempts that ran each step's function to its end, in order.
     """
 
@@ -37,6 +43,7 @@ class Everything:
         )
         self._tries: Counter[tuple[str, int]] = Counter()
         self.queue = app.queue("children")
+        self.queues = {"unloaded": app.queue("releasing", release_while_waiting=True)}
         declare_steps(self)
         declare_branches(self)
         declare_children(self)
@@ -44,6 +51,7 @@ class Everything:
         declare_waits(self)
         declare_transactions(self)
         declare_refusals(self)
+        declare_ends(self)
 
     def note(self, step: str) -> None:
         """A step's function runs."""
@@ -329,3 +337,30 @@ def declare_refusals(every: Everything) -> None:
         return found
 
     every.add(refused, "refused")
+
+
+def declare_ends(every: Everything) -> None:
+    """A child that its deadline ends, and a workflow that leaves its worker's memory where it waits."""
+    app = every.app
+    first, last = every.step("before"), every.step("behind")
+
+    @app.workflow(name="endless")
+    def endless() -> None:
+        app.recv(timeout_seconds=None)
+
+    def hurries(value: int) -> list[Any]:
+        with SetWorkflowTimeout(MOMENT):
+            handle = every.queue.enqueue(endless)
+        try:
+            handle.get_result(timeout=60)
+        except WorkflowCancelledError as error:
+            return [value, error.reason]
+        return []
+
+    def unloaded(value: int) -> list[Any]:
+        found = first(value)
+        app.sleep(6 * MOMENT)
+        return [*found, *last(value)]
+
+    every.add(hurries, "hurries")
+    every.add(unloaded, "unloaded")

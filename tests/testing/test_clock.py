@@ -11,9 +11,9 @@ import pytest
 
 import towpath
 from tests.fixtures.apps import wait_until
-from towpath import App, Backoff, SetWorkflowTimeout, WorkflowStatus
+from towpath import App, Backoff, Client, SetWorkflowTimeout, WorkflowStatus
 from towpath.errors import WorkflowCancelledError
-from towpath.testing import Clock, StillBusyError
+from towpath.testing import Clock, Kit, StillBusyError
 
 DAY = timedelta(days=1)
 WEEK = timedelta(weeks=1)
@@ -54,6 +54,31 @@ def test_time_stands_still_while_the_test_waits_for_nothing(
     assert towpath_clock.now == began
     assert listener() is None
     assert towpath_clock.now == began + timedelta(seconds=1)
+
+
+def test_time_goes_on_for_whoever_waits(towpath_kit: Kit, towpath_clock: Clock) -> None:
+    """For an event, for a stream's values, and for a client with connections of its own."""
+    app = towpath_kit.app
+
+    @app.workflow(name="teller")
+    def teller() -> str:
+        app.sleep(DAY.total_seconds())
+        app.set_event("stage", "first")
+        app.sleep(DAY.total_seconds())
+        app.write_stream("lines", "second")
+        app.sleep(DAY.total_seconds())
+        return "third"
+
+    began = towpath_clock.now
+    workflow_id = app.start_workflow(teller).workflow_id
+    assert app.get_event(workflow_id, "stage", timeout_seconds=10) == "first"
+    assert towpath_clock.now == began + DAY
+    assert next(iter(app.read_stream(workflow_id, "lines"))) == "second"
+    assert towpath_clock.now == began + 2 * DAY
+    client = Client(towpath_kit.database_url)
+    assert client.retrieve_workflow(workflow_id).get_result(timeout=10) == "third"
+    assert towpath_clock.now == began + 3 * DAY
+    client.close()
 
 
 def test_everything_happens_in_its_order(towpath_app: App, towpath_clock: Clock) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -133,7 +132,7 @@ class Execution:
 
         Called right before the function, so that no window sees more starts than its limiter allows.
         """
-        if self.begin_by is not None and time.monotonic() > self.begin_by:
+        if self.begin_by is not None and self.engine.time_of_starts() > self.begin_by:
             self.late = True
             self.interrupt("it would begin later than its limiter counts", Then.BACK)
         self.check()

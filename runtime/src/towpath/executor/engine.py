@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -80,6 +81,8 @@ class Engine:
             look_again=self.hub.look_again,
         )
         self.hub.interested = self._listener.interested
+        self.time_of_starts: Callable[[], float] = time.monotonic
+        """When a function begins, to compare with its date; under a test's clock no time passes till then."""
         self.length_of_pauses = 1.0
         """How long the pauses between tries of steps are, to their declared lengths: 0 under a test's clock."""
         self.boundary: Callable[..., None] | None = None

@@ -72,11 +72,10 @@ class _Drain:
             await asyncio.sleep(LOOK_SECONDS)
             return
         standing = await clock.rest(self._patience)
-        left = await self._sentences()
-        if not left:
+        if not await unfinished(self._kit.app, self._name, limit=1):
             return
         if not self._kit.automatic or standing.due is None:
-            raise NotDrainedError(queue_name=self._name, left=left)
+            raise NotDrainedError(queue_name=self._name, left=await self._sentences())
         await clock.move(standing.due)
 
     async def _sentences(self) -> list[str]:

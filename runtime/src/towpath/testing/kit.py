@@ -136,6 +136,7 @@ def _clock(app: App, mode: ClockMode) -> Iterator[Clock | None]:
         yield None
         return
     app.engine.length_of_pauses = 0.0
+    app.engine.time_of_starts = lambda: 0.0
     clock = Clock(app)
     clock.begin()
     if mode == "automatic":
