@@ -115,7 +115,7 @@ def folder() -> Iterator[Path]:
 @pytest.mark.parametrize("page", RUN)
 def test_a_page_can_be_followed(page: str, folder: Path) -> None:
     """Each file and command of the page works, in an empty folder."""
-    assert len(Walk(folder).follow(ROOT / page)) > 3
+    assert len(Walk(folder).follow(ROOT / page)) > 1
 
 
 def test_hello_is_the_application_of_the_readme() -> None:
