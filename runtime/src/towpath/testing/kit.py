@@ -14,6 +14,7 @@ from towpath.api.connection import DEFAULT_SCHEMA
 from towpath.domain.errors import AlreadyLaunchedError, ConfigurationError, UsageError
 from towpath.testing.clock import Clock
 from towpath.testing.crashes import CrashPlan
+from towpath.testing.errors import TestFailure
 from towpath.testing.server import URL_VARIABLE, DatabaseServer
 from towpath.testing.standing import worker_of
 
@@ -83,6 +84,7 @@ def under_test(
 
     Raises:
         AlreadyLaunchedError: the App is launched.
+        TestFailure: it did not come to serve.
         ConfigurationError: there is no such clock.
     """
     if clock not in MODES:
@@ -99,8 +101,8 @@ def under_test(
         )
         _in_use.append(kit)
         stack.callback(_in_use.remove, kit)
-        if launch:
-            app.launch(slots=slots).wait_until_ready(READY_SECONDS)
+        if launch and not app.launch(slots=slots).wait_until_ready(READY_SECONDS):
+            raise TestFailure(f"the App under test did not serve within {READY_SECONDS:g} s")
         yield kit
 
 

@@ -148,10 +148,15 @@ def _running() -> Iterator[str]:
         yield url
         return
     from towpath.local import postgres  # noqa: PLC0415 - only where none is named
+    from towpath.local.errors import PostgresMissingError  # noqa: PLC0415 - as above
 
     home = Path(tempfile.mkdtemp(prefix="towpath-tests-"))
     home.chmod(0o755)  # as root, the server's own user passes through it
-    server = postgres.start(home, settings=SETTINGS, ephemeral=True)
+    try:
+        server = postgres.start(home, settings=SETTINGS, ephemeral=True)
+    except PostgresMissingError as error:
+        error.add_note(f"Or name a server for the tests: {URL_VARIABLE}=postgresql://...")
+        raise
     try:
         yield server.url
     finally:
