@@ -7,8 +7,11 @@ was applied is an error, never a silent second schema.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import random
 import re
+import time
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -27,6 +30,12 @@ from towpath.store.statements import compose
 
 LIBRARY_SCHEMA_VERSION = 2
 """The schema version that this library is written for."""
+
+PATIENCE_SECONDS = 60.0
+LOCK_TIMEOUT = "200ms"
+"""Well below Postgres's deadlock_timeout, 1 s by default."""
+
+_random = random.SystemRandom()  # of our own: an application may have seeded the global one
 
 _FILE = re.compile(r"(\d{4})_(pre|post)_(\w+)\.sql")
 _TABLE = """
@@ -135,22 +144,44 @@ async def migrate(connection: psycopg.AsyncConnection[Any], schema: str) -> tupl
     """Bring a schema up to date and return the names of what was applied.
 
     Any number of processes may call it at once: one works, the others wait and find nothing to do.
-    The connection must be in autocommit.
+    Workers go on meanwhile. The connection must be in autocommit.
 
     Raises:
         SchemaTooNewError: the schema no longer serves a library this old.
-        SchemaError: an applied migration's text has changed since.
+        SchemaError: an applied migration's text has changed since, or its tables stayed locked.
     """
-    done = []
-    for migration in migrations():
-        async with connection.transaction():
-            await connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-                (f"towpath.migrate.{schema}",),
-            )
-            if await _apply(connection, schema, migration):
-                done.append(f"{migration.number:04}_{migration.phase}_{migration.name}")
-    return tuple(done)
+    done = [m for m in migrations() if await _apply_beside_workers(connection, schema, m)]
+    return tuple(f"{m.number:04}_{m.phase}_{m.name}" for m in done)
+
+
+async def _apply_beside_workers(
+    connection: psycopg.AsyncConnection[Any], schema: str, migration: Migration
+) -> bool:
+    """Apply one migration unless it is there, in a moment when nobody holds its tables.
+
+    It lets go of what it has locked before Postgres looks for deadlocks, and tries again: it is never
+    a worker's turn that is ended, and nobody waits behind it for a transaction that stays open.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(
+                    "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+                    (f"towpath.migrate.{schema}",),
+                )
+                await connection.execute(
+                    "SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,)
+                )
+                return await _apply(connection, schema, migration)
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise SchemaError(
+                    schema=schema,
+                    reason=f"migration {migration.number:04} waits for tables that others have locked",
+                    next_step="End the open transactions in pg_stat_activity, and migrate again",
+                ) from None
+            await asyncio.sleep(_random.uniform(0.05, 0.2))
 
 
 async def _apply(

@@ -192,6 +192,20 @@ $$;
 COMMENT ON FUNCTION {schema}.tell(text, bigint[], text) IS
     'Tells those who wait that something has come. For transactions that end by themselves: it locks waits.';
 
+CREATE FUNCTION {schema}.tell_for_older() RETURNS trigger
+LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM wait w WHERE w.seq = NEW.seq;
+    PERFORM tell('end', ARRAY[NEW.seq], '');
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tell_for_older AFTER INSERT ON {schema}.result
+FOR EACH ROW WHEN (NEW.version IS NULL) EXECUTE FUNCTION {schema}.tell_for_older();
+COMMENT ON COLUMN {schema}.result.version IS
+    'The version that began it; empty where it had none, null where a library of version 1 wrote the end: it tells nobody.';
+
 CREATE FUNCTION {schema}.tell_at_commit(of_kind text, target bigint, of_topic text) RETURNS void
 LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
 AS $$
@@ -493,7 +507,7 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO result (seq, status, attempt, completed_at, output, version)
-    VALUES (target, 'CANCELLED', last_attempt, clock(), to_json(reason)::text, of_version);
+    VALUES (target, 'CANCELLED', last_attempt, clock(), to_json(reason)::text, coalesce(of_version, ''));
     DELETE FROM wait w WHERE w.seq = withdraw.target; -- a wait has a column of that name
     IF held_id IS NOT NULL THEN
         DELETE FROM deduplication d WHERE d.queue = of_queue AND d.id = held_id AND d.seq = target;
@@ -554,7 +568,7 @@ BEGIN
     END IF;
     DELETE FROM result r
     WHERE r.seq = target AND r.status IN ('CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
-    RETURNING r.attempt, coalesce(r.version, w.version) INTO last_attempt, last_version;
+    RETURNING r.attempt, coalesce(nullif(r.version, ''), w.version) INTO last_attempt, last_version;
     IF NOT FOUND THEN
         RETURN status_of(target);
     END IF;

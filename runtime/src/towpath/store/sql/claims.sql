@@ -45,7 +45,7 @@ WITH outcome AS (
     SELECT e.started_at, e.queue, e.key FROM ended e WHERE e.key IS NOT NULL
 )
 INSERT INTO {schema}.result (seq, status, attempt, completed_at, output, version)
-SELECT e.seq, e.status, e.attempt, {schema}.clock(), e.output, e.version FROM ended e WHERE NOT e.fenced
+SELECT e.seq, e.status, e.attempt, {schema}.clock(), e.output, coalesce(e.version, '') FROM ended e WHERE NOT e.fenced
 RETURNING seq, attempt
 
 -- name: ripen

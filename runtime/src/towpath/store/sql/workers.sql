@@ -110,7 +110,7 @@ WITH fallen AS MATERIALIZED (
     SELECT g.started_at, g.queue, g.key FROM given_up g WHERE g.key IS NOT NULL
 ), ended AS (
     INSERT INTO {schema}.result (seq, status, attempt, completed_at, version)
-    SELECT g.seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', g.attempt, {schema}.clock(), g.version FROM given_up g
+    SELECT g.seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', g.attempt, {schema}.clock(), coalesce(g.version, '') FROM given_up g
     RETURNING seq
 ), unwaited AS (
     DELETE FROM {schema}.wait w USING given_up g WHERE w.seq = g.seq
