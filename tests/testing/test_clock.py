@@ -327,6 +327,8 @@ def test_the_clock_is_never_set_back(towpath_clock: Clock) -> None:
     now = towpath_clock.now
     with pytest.raises(ValueError, match="never set back"):
         towpath_clock.advance(-1)
+    with pytest.raises(ValueError, match="time zone"):
+        towpath_clock.advance_to(now.replace(tzinfo=None))
     assert towpath_clock.advance_to(now - DAY) == now
 
 
@@ -344,3 +346,18 @@ def test_an_unloaded_workflow_is_woken(towpath_app: App, towpath_clock: Clock) -
     assert [h.get_result() for h in handles] == [3, 1, 2]
     assert towpath_clock.now == began + 3 * DAY
     wait_until(lambda: handles[0].get_status().attempt >= 1)
+
+
+@pytest.mark.towpath(clock="manual", launch=False)
+def test_without_a_worker_time_passes_too(towpath_app: App, towpath_clock: Clock) -> None:
+    """What is enqueued stays where it is."""
+
+    @towpath_app.workflow(name="late")
+    def late() -> None:
+        towpath_app.sleep(1)
+
+    began = towpath_clock.now
+    handle = towpath_app.start_workflow(late)
+    assert towpath_clock.advance(DAY) == began + DAY
+    assert handle.get_status().status == WorkflowStatus.ENQUEUED
+    assert handle.get_status().created_at == began

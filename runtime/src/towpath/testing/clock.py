@@ -67,6 +67,8 @@ class Clock:
 
     def advance_to(self, to: datetime, *, patience: float = PATIENCE_SECONDS) -> datetime:
         """As `advance`, to a moment, which has a time zone."""
+        if to.tzinfo is None:
+            raise ValueError(f"the clock is set to a moment with a time zone; {to} has none")
         return self._engine.io.submit(self._advance(to, patience)).result()
 
     def run_until_idle(self, *, patience: float = PATIENCE_SECONDS) -> None:

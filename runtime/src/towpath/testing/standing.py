@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from towpath.api.app import App
-from towpath.domain.ids import WorkerId
 from towpath.domain.schedule import read_cron
 from towpath.executor.dispatcher import Dispatcher
 from towpath.executor.maintenance.schedules import ScheduleFiring
@@ -16,6 +16,7 @@ from towpath.store.schedules import Watched
 from towpath.testing.statements import statement
 
 Waiting = frozenset[str]
+NO_WORKER: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +50,20 @@ class Observer:
 
     async def look(self) -> Standing | None:
         """Return how everything stands; None where the worker is at work, or not there yet."""
-        worker, before = worker_of(self._app), self._in_memory()
-        if worker is None or worker.worker_id is None or before is None:
+        worker, before = _serving(self._app), self._in_memory()
+        if before is None:
             return None
         parameters = {
-            "worker": worker.worker_id,
-            "queues": list(worker.queues),
+            "worker": NO_WORKER if worker is None else worker.worker_id,
+            "queues": [] if worker is None else list(worker.queues),
             "names": list(self._engine.registry.names),
-            "versions": list(dispatcher_of(worker).queues.versions),
+            "versions": [] if worker is None else list(dispatcher_of(worker).queues.versions),
         }
         (rows,) = await self._engine.on_loop(
             lambda session: session.run((self._statement, parameters))
         )
         now, awaited, restless, places, due = rows[0]
-        tick, unfired = await self._next_tick(worker.worker_id)
+        tick, unfired = await self._next_tick(worker)
         # what is in Postgres is what is in memory, and that was the same before and after
         still = before == self._in_memory() and before == Waiting(places)
         return Standing(
@@ -74,8 +75,10 @@ class Observer:
 
     def _in_memory(self) -> Waiting | None:
         """Return each wait of each attempt that the worker has; None where it does anything else."""
-        worker = worker_of(self._app)
-        if worker is None or not worker.ready or not dispatcher_of(worker).at_rest:
+        worker = _serving(self._app)
+        if worker is None:
+            return Waiting()
+        if worker.worker_id is None or not worker.ready or not dispatcher_of(worker).at_rest:
             return None
         dispatcher = dispatcher_of(worker)
         if any(dispatcher.releases(e.queue) for e in dispatcher.active.values()):
@@ -86,14 +89,14 @@ class Observer:
             for position in list(execution.open_waits)
         )
 
-    async def _next_tick(self, worker: WorkerId) -> tuple[datetime | None, bool]:
+    async def _next_tick(self, worker: Worker | None) -> tuple[datetime | None, bool]:
         """Return when the next schedule fires, and whether one has not yet that should have."""
         names = [d.name for d in self._engine.registry.schedules()]
-        if not names:
+        if not names or worker is None or (worker_id := worker.worker_id) is None:
             return None, False
         statements = self._engine.statements
         now, watched = await self._engine.on_loop(
-            lambda session: schedules.look(session, statements, worker, names)
+            lambda session: schedules.look(session, statements, worker_id, names)
         )
         ticks = [t for w in watched if (t := _tick_of(w, now)) is not None]
         undeclared = len([w for w in watched if w.declared]) < len(names)
@@ -117,6 +120,12 @@ class Observer:
 def worker_of(app: App) -> Worker | None:
     """Return the worker that an App is in this process; None where it is not launched."""
     return app._worker  # noqa: SLF001 - the kit is the library's own
+
+
+def _serving(app: App) -> Worker | None:
+    """Return the worker if it serves queues."""
+    worker = worker_of(app)
+    return worker if worker is not None and worker.queues else None
 
 
 def dispatcher_of(worker: Worker) -> Dispatcher:
