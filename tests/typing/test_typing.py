@@ -12,16 +12,17 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
+@pytest.mark.parametrize("surface", ["api.py", "methods.py"])
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_the_checker_accepts_the_surface(checker: str) -> None:
+def test_the_checker_accepts_the_surface(checker: str, surface: str) -> None:
     """Right uses pass, wrong ones are errors: an ignore that is not needed is an error too."""
     command = {
-        "mypy": [sys.executable, "-m", "mypy", "--strict", str(HERE / "api.py")],
+        "mypy": [sys.executable, "-m", "mypy", "--strict", str(HERE / surface)],
         "pyright": [
             str(Path(sys.executable).with_name("basedpyright")),
             "--project",
             str(ROOT),
-            str(HERE / "api.py"),
+            str(HERE / surface),
         ],
     }[checker]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -394,6 +394,6 @@ def _direct(function: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[st
     return Start(
         queue=INTERNAL_QUEUE,
         name=function.definition.name,
-        items=[EnqueueItem(args, kwargs)],
+        items=[function.complete(EnqueueItem(args, kwargs))],
         declaration=_INTERNAL,
     )

@@ -288,7 +288,7 @@ class Queue(Enqueuing):
         return Start(
             queue=self.name,
             name=function.definition.name,
-            items=[_item(item) for item in items],
+            items=[function.complete(_item(item)) for item in items],
             declaration=self._declaration,
             options=options,
             many=many,

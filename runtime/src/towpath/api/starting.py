@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from towpath.api.chosen_ids import ChosenId, chosen_timeout, free_chosen_id
+from towpath.api.functions import name_instance
 from towpath.api.options import NO_OPTIONS, EnqueueItem, EnqueueOptions, current_options
 from towpath.codec import encode_failure
 from towpath.domain.errors import (
@@ -16,6 +17,7 @@ from towpath.domain.errors import (
     StartInsideStepError,
     TowpathError,
     UsageError,
+    ValueNotEncodableError,
 )
 from towpath.domain.ids import (
     INTERNAL_QUEUE,
@@ -131,7 +133,10 @@ def prepare(engine: Engine, start: Start) -> Prepared:
     around = NO_OPTIONS if start.queue == INTERNAL_QUEUE else current_options()
     options = start.options.over(around)
     chosen = _find_chosen_id(start)
-    items = _prepare_items(engine, start, options, chosen)
+    try:
+        items = _prepare_items(engine, start, options, chosen)
+    except ValueNotEncodableError as error:
+        raise name_instance(engine.registry.workflow(start.name), error) from None
     if start.bounce is not None:
         check_alone(items[0], options.connection)
     if chosen is not None:
