@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-@pytest.mark.parametrize("surface", ["api.py", "methods.py"])
+@pytest.mark.parametrize("surface", ["api.py", "durable.py", "methods.py"])
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_the_checker_accepts_the_surface(checker: str, surface: str) -> None:
     """Right uses pass, wrong ones are errors: an ignore that is not needed is an error too."""
