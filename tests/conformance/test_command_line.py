@@ -54,8 +54,8 @@ def test_queues_are_listed_and_shown(shop: App, capsys: Said) -> None:
     del shop
     assert run(["queue", "list"]) == 0
     assert capsys.readouterr().out == (
-        "NAME   STATE   RUNNING   WAITING   OLDEST   WORKERS   PER-WORKER   OWNER\n"
-        "mail   open    0/3       0         <none>   1         2            code\n"
+        "NAME   STATE   RUNNING   SLEEPING   PLACES   WAITING   OLDEST   WORKERS   PER-WORKER   OWNER\n"
+        "mail   open    0         0          0/3      0         <none>   1         2            code\n"
     )
     assert run(["queue", "get", "mail", "-o", "json"]) == 0
     shown = value(capsys)
@@ -68,11 +68,15 @@ def test_queues_are_listed_and_shown(shop: App, capsys: Said) -> None:
         "partition_limiter": None,
         "priority_enabled": True,
         "partition_queue": False,
+        "release_while_waiting": False,
         "polling_interval_sec": 1.0,
         "retention": None,
         "paused": False,
         "closed": False,
         "running": 0,
+        "sleeping": 0,
+        "sleeping_capped": False,
+        "places_taken": 0,
         "waiting": 0,
         "waiting_capped": False,
         "delayed": 0,
@@ -84,7 +88,7 @@ def test_queues_are_listed_and_shown(shop: App, capsys: Said) -> None:
     assert run(["queue", "list", "-o", "json"]) == 0
     assert value(capsys) == [shown]
     assert run(["queue", "get", "mail"]) == 0
-    assert "RUNNING   0/3\n" in capsys.readouterr().out
+    assert "PLACES     0/3\n" in capsys.readouterr().out
 
 
 def test_a_queue_is_described_with_its_settings_and_why_it_waits(shop: App, capsys: Said) -> None:
@@ -94,6 +98,7 @@ def test_a_queue_is_described_with_its_settings_and_why_it_waits(shop: App, caps
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert (lines["STATE"], lines["PER-WORKER"], lines["LIMITER"]) == ("open", "2", "5 in 0.5 s")
     assert (lines["PRIORITY"], lines["PARTITIONS"]) == ("true", "false")
+    assert lines["RELEASE-WHILE-WAITING"] == "false"
     assert (lines["POLLING"], lines["WHY"]) == ("1 s", "nothing waits")
     assert run(["queue", "describe", "mail", "-o", "json"]) == 0
     shown = value(capsys)

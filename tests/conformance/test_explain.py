@@ -19,7 +19,6 @@ from towpath.domain.ids import QueueName
 from towpath.domain.queue import QueueSettings
 from towpath.insights import explain
 from towpath.insights.explain import Explanation
-from towpath.insights.queues import list_queues
 from towpath.insights.reasons import Kind, Reason
 from towpath.store import queues
 
@@ -111,25 +110,6 @@ def test_places_of_cancelled_code(app: App, held: Held, launched: Launch) -> Non
     assert "keeps its place" in why_workflow(app, first).sentence
     app.resume_workflow(first.workflow_id)
     first_is(why_workflow(app, first), Kind.CANCELLED_CODE)
-
-
-def test_places_of_parents_whose_children_wait(app: App, launched: Launch) -> None:
-    """A queue that waits for itself is named: it would stand still for ever."""
-    queue = app.queue("mail", concurrency=1)
-
-    @app.workflow(name="child")
-    def child() -> int:
-        return 1
-
-    @app.workflow(name="parent")
-    def parent() -> int:
-        return queue.enqueue(child).get_result()
-
-    launched()
-    handle = queue.enqueue(parent)
-    wait_until(lambda: why(app).waiting == 1, what="the child waits")
-    assert "a queue of their own" in first_is(why(app), Kind.OWN_CHILDREN).sentence
-    app.cancel_workflow(handle.workflow_id)
 
 
 def test_the_limiter_says_when(app: App, held: Held, launched: Launch) -> None:
@@ -243,34 +223,6 @@ def test_a_dead_worker_is_told(app: App, held: Held, database_url: str) -> None:
     assert why(app).sentence == f"1 waits; {nobody}"
 
 
-def test_a_workflow_that_waits_says_what_for(app: App, launched: Launch) -> None:
-    """In memory and out of it; a queue that gives places back while they wait counts none of them."""
-
-    @app.workflow(name="ask")
-    def ask() -> object:
-        return app.recv("go", timeout_seconds=600)
-
-    launched()
-    kept, given = app.queue("mail"), app.queue("release", concurrency=1, release_while_waiting=True)
-    held = kept.enqueue(ask)
-    asleep = [given.enqueue(ask) for _ in range(2)]
-    said = "waits for a message of topic 'go', for"
-    wait_until(lambda: said in why_workflow(app, held).sentence)
-    assert why_workflow(app, held).sentence.startswith("attempt 1 on worker")
-    for handle in asleep:
-        wait_until(lambda h=handle: "no worker holds it" in why_workflow(app, h).sentence)  # type: ignore[misc]
-        found = first_is(why_workflow(app, handle), Kind.WAITS)
-        assert f"it {said}" in found.sentence
-        assert found.seconds is not None
-        assert 500 < found.seconds <= 600
-    assert why(app, "release").sentence == "nothing waits"
-    listed = app.engine.run(lambda s: list_queues(s, app.engine.statements))
-    assert [(q.name, q.running) for q in listed] == [("mail", 1), ("release", 0)]
-    for handle in (held, *asleep):
-        app.send(handle.workflow_id, "now", "go")
-        assert handle.get_result() == "now"
-
-
 CLAIMED = """
 WITH taken AS (DELETE FROM towpath.ready RETURNING seq, rank, line, queue)
 INSERT INTO towpath.running (seq, worker, rank, line, started_at, attempt, recoveries, queue)
@@ -343,6 +295,9 @@ def test_the_command_says_it_in_a_sentence_and_in_data(
         "workflow_id": "later",
         "waiting": 1,
         "waiting_capped": False,
+        "running": 1,
+        "sleeping": 0,
+        "sleeping_capped": False,
         "sentence": said,
         "reasons": [
             {

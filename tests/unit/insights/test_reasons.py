@@ -22,6 +22,7 @@ from towpath.store.insights import (
 FIVE_IN_TEN = Limiter(5, timedelta(seconds=10))
 FREE = QueueSettings()
 THREE = QueueSettings(concurrency=3)
+GIVES_BACK = QueueSettings(concurrency=3, release_while_waiting=True)
 LIMITED = QueueSettings(limiter=FIVE_IN_TEN)
 KEYED = QueueSettings(partition_queue=True)
 KEYED_LIMITED = QueueSettings(partition_queue=True, partition_limiter=FIVE_IN_TEN)
@@ -31,8 +32,8 @@ HEAD = SeenHead(workflow_id="w", name="send")
 KEY = SeenHead(workflow_id="w", name="send", key="a")
 BUSY_KEY = replace(KEY, key_running=1, key_holders=("w0",))
 IDLE = SeenWorker(name="one", names=frozenset({"send"}))
-SHORT = replace(IDLE, slots=2, running=2)
-FULL = replace(IDLE, running_here=1, running=1)
+SHORT = replace(IDLE, slots=2, slots_taken=2)
+FULL = replace(IDLE, running_here=1, slots_taken=1)
 DEAD = replace(IDLE, lease_seconds=-3.0)
 DRAINING = replace(IDLE, draining=True)
 
@@ -115,12 +116,72 @@ QUEUES = [
         "concurrency: 3 of 3 places are taken, 2 of them by cancelled workflows whose code has not ended",
     ),
     (
-        seen(THREE, running=3, parents=3),
+        seen(THREE, running=3, waiting_loaded=1),
+        Kind.CONCURRENCY,
+        "concurrency: 3 of 3 places are taken: 2 run, 1 waits in a worker",
+    ),
+    (
+        seen(THREE, running=1, sleeping=2, tied=2, tied_to=(("a", "b"), ("c", "d"))),
+        Kind.CONCURRENCY,
+        "concurrency: 3 of 3 places are taken: 1 runs, 2 are asleep",
+    ),
+    (
+        seen(
+            THREE,
+            running=2,
+            waiting_loaded=2,
+            sleeping=1,
+            tied=3,
+            tied_to=(("a", "x"), ("b", "y"), ("c", "z")),
+        ),
         Kind.OWN_CHILDREN,
         (
-            "concurrency: 3 of 3 places are taken, all by workflows that have started others which wait in "
-            "this queue: if they wait for them, give those a queue of their own"
+            "concurrency: 3 of 3 places are taken, all by workflows that wait for others of this queue "
+            "('a' for 'x', 'b' for 'y', 'c' for 'z'), so it stands still for ever: raise its concurrency, "
+            "set release_while_waiting=True, or give those that are waited for a queue of their own"
         ),
+    ),
+    (
+        seen(
+            QueueSettings(concurrency=2000),
+            sleeping=2000,
+            tied=1000,
+            tied_seconds=59.5,
+            tied_to=(("a", "x"), ("b", "y"), ("c", "z")),
+        ),
+        Kind.OWN_CHILDREN,
+        (
+            "concurrency: 2000 of 2000 places are taken, all by workflows that wait for others of this "
+            "queue ('a' for 'x', 'b' for 'y', 'c' for 'z', ...), so it stands still until the first gives "
+            "up in 1m00s: raise its concurrency"
+        ),
+    ),
+    (seen(GIVES_BACK, running=1, sleeping=10_001), Kind.IN_LINE, "nothing holds them back"),
+    (
+        seen(GIVES_BACK, running=3, sleeping=7),
+        Kind.CONCURRENCY,
+        "concurrency: 3 of 3 places are taken: 3 run, 7 are asleep",
+    ),
+    # those whose wait is over go before all others
+    (
+        seen(waiting=0, heads=(), running=2, waiting_loaded=2, sleeping=10_001),
+        Kind.NOTHING_WAITS,
+        "nothing waits; 2 wait in a worker, more than 10,000 are asleep",
+    ),
+    (
+        seen(THREE, waiting=0, heads=(), sleeping=3, awake=1, paused=True),
+        Kind.WAITS,
+        "workers go on with them now",
+    ),
+    (
+        seen(waiting=0, heads=(), sleeping=3, awake=1, workers=(DEAD,)),
+        Kind.NO_WORKER,
+        "no live worker serves queue 'mail' (1 dead)",
+    ),
+    (
+        seen(GIVES_BACK, waiting=0, heads=(), running=3, sleeping=3, awake=1),
+        Kind.CONCURRENCY,
+        "concurrency: 3 of 3 places are taken: 3 run, 3 are asleep",
     ),
     (
         seen(LIMITED, tokens=0, opens_seconds=3.14),
@@ -150,6 +211,27 @@ QUEUES = [
         seen(KEYED, heads=(replace(BUSY_KEY, key_fenced=1),)),
         Kind.PARTITION,
         "partition 'a': 1 of 1 running: workflow 'w0' (cancelled, its code has not ended)",
+    ),
+    (
+        seen(KEYED, heads=(replace(BUSY_KEY, key_waiting=1),)),
+        Kind.PARTITION,
+        "partition 'a': 1 of 1 running: workflow 'w0', which waits and keeps its place",
+    ),
+    (
+        seen(KEYED, heads=(replace(BUSY_KEY, key_waiting=1, key_tied=1),)),
+        Kind.PARTITION,
+        (
+            "partition 'a': 1 of 1 running: workflow 'w0', which waits for others of this partition, so it "
+            "stands still: raise partition_concurrency, or give those that are waited for another key"
+        ),
+    ),
+    (
+        seen(
+            QueueSettings(partition_queue=True, partition_concurrency=2),
+            heads=(replace(KEY, key_running=2, key_waiting=1, key_holders=("x", "y")),),
+        ),
+        Kind.PARTITION,
+        "partition 'a': 2 of 2 running: workflows 'x', 'y' (1 waits and keeps its place)",
     ),
     (
         seen(
@@ -201,7 +283,7 @@ QUEUES = [
     (seen(ONE_EACH, workers=(FULL, IDLE)), Kind.IN_LINE, "nothing holds them back"),
     (seen(workers=(SHORT,)), Kind.SLOTS, "slots: 2 of 2 slots of the live worker are taken"),
     (
-        seen(workers=(SHORT, replace(SHORT, running=9), replace(IDLE, names=frozenset()))),
+        seen(workers=(SHORT, replace(SHORT, slots_taken=9), replace(IDLE, names=frozenset()))),
         Kind.SLOTS,
         "slots: 4 of 4 slots of 2 live workers are taken",
     ),
@@ -281,17 +363,29 @@ WORKFLOWS = [
     ),
     (
         seen(),
-        replace(ASLEEP, waits=(SeenWait(kind="time", due_seconds=3.2),)),
+        replace(ASLEEP, waits=(SeenWait(kind="time", due=DUE, due_seconds=3.2),)),
         Kind.WAITS,
-        "it sleeps, for 3.2 s more; no worker holds it until then",
+        (
+            "it sleeps until 2026-11-24T12:00:04+00:00, for 3.2 s more; until then it is in no worker's "
+            "memory"
+        ),
     ),
     (
         seen(workers=()),
         replace(ASLEEP, waits=(SeenWait(kind="message"), SeenWait(kind="end", due_seconds=60.0))),
         Kind.WAITS,
-        "it waits for a message, and for the end of a workflow that was deleted, for 1m00s at most",
+        "it waits for a message, and for the end of a workflow that was deleted, for 1m00s more",
     ),
-    (seen(), ASLEEP, Kind.WAITS, "its wait is over: a worker goes on with it now"),
+    (
+        seen(),
+        replace(RUNS, waits=(SeenWait(kind="message", topic="go"),) * 4),
+        Kind.WAITS,
+        (
+            "attempt 2 on worker 'one' waits for a message on topic 'go', and for a message on topic 'go', "
+            "and for a message on topic 'go', and for more"
+        ),
+    ),
+    (seen(), ASLEEP, Kind.WAITS, "its wait is over"),
     (
         seen(),
         replace(RUNS, worker_draining=True),
@@ -369,6 +463,47 @@ def test_a_workflow_waits_for_what_is_said(
     first = why_workflow(replace(at, workflow=workflow), workflow)[0]
     assert first.kind is kind
     assert first.sentence.startswith(sentence)
+
+
+OVER = replace(ASLEEP, waits=(SeenWait(kind="end", of="x", over=True), SeenWait(kind="message")))
+OVERS = [
+    (seen(paused=True), Kind.WAITS, "a worker goes on with it now"),
+    (seen(workers=()), Kind.NO_WORKER, "no live worker serves queue 'mail'"),
+    (seen(workers=(replace(IDLE, names=frozenset()),)), Kind.NAME_NOT_REGISTERED, NO_NAME),
+    (
+        seen(GIVES_BACK, running=3, sleeping=1),
+        Kind.CONCURRENCY,
+        "concurrency: 3 of 3 places are taken: 3 run, 1 is asleep",
+    ),
+    (seen(THREE, running=2, sleeping=1), Kind.WAITS, "a worker goes on with it now"),
+]
+
+
+@pytest.mark.parametrize(("at", "kind", "sentence"), OVERS, ids=[str(o[1]) for o in OVERS])
+def test_a_workflow_whose_wait_is_over_says_what_keeps_it(
+    at: Seen, kind: Kind, sentence: str
+) -> None:
+    """Going on is no start: neither a pause nor a kept place is in its way."""
+    over, found = why_workflow(at, OVER)
+    assert (over.kind, over.sentence) == (Kind.WAITS, "its wait is over")
+    assert (found.kind, found.sentence) == (kind, sentence)
+
+
+def test_an_asleep_workflow_of_a_version_waits_for_its_version() -> None:
+    """Only workers of the version that began it go on with it."""
+    _, found = why_workflow(seen(), replace(OVER, version="v1"))
+    assert found.kind is Kind.OTHER_VERSION
+    assert "'v1'" in found.sentence
+
+
+def test_who_waits_for_its_own_queue_is_data() -> None:
+    """A program finds the holders, and when the first of them gives up."""
+    at = seen(
+        QueueSettings(concurrency=1), running=1, waiting_loaded=1, tied=1, tied_seconds=4.0,
+        tied_to=(("a", "b"),),
+    )  # fmt: skip
+    (found,) = why_queue(at)
+    assert (found.kind, found.holders, found.seconds) == (Kind.OWN_CHILDREN, ("a",), 4.0)
 
 
 def test_a_workflow_in_a_line_that_is_held_back_has_a_position_too() -> None:

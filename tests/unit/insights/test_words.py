@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import doctest
+from types import ModuleType
 
 import pytest
 
-from towpath.insights import words
+from towpath.insights import waits, words
 
 
-def test_the_examples_hold() -> None:
+@pytest.mark.parametrize("module", [words, waits])
+def test_the_examples_hold(module: ModuleType) -> None:
     """Each function shows what it does."""
-    done = doctest.testmod(words)
+    done = doctest.testmod(module)
     assert done.attempted > 0
     assert done.failed == 0
 

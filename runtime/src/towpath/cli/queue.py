@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from towpath.insights.explain import Explanation
     from towpath.insights.queues import LimiterInfo, QueueInfo, RetentionInfo
 
-TITLES = ("NAME", "STATE", "RUNNING", "WAITING", "OLDEST", "WORKERS", "PER-WORKER", "OWNER")
+TITLES = (
+    *("NAME", "STATE", "RUNNING", "SLEEPING", "PLACES", "WAITING", "OLDEST", "WORKERS"),
+    *("PER-WORKER", "OWNER"),
+)
 
 
 @click.group(help="Look at queues, and stop and start them.")
@@ -31,8 +34,9 @@ def queue() -> None:
 def list_queues(output: str, database_url: str | None, schema: str | None) -> None:
     """List every queue with what runs and waits in it.
 
-    STATE is open, paused (nothing starts) or closed (nothing is taken); RUNNING is of how many
-    places, OLDEST the age of the oldest that waits.
+    STATE is open, paused (nothing starts) or closed (nothing is taken). RUNNING are in workers'
+    memory, SLEEPING wait for something outside of it; PLACES are those that both take, of the
+    queue's concurrency. WAITING are in line, OLDEST is the age of the first of them.
     """
     from towpath.insights import queues
 
@@ -204,7 +208,9 @@ def _row(info: QueueInfo) -> tuple[object, ...]:
     return (
         info.name,
         info.state,
-        _running(info),
+        info.running,
+        _counted(info.sleeping, capped=info.sleeping_capped),
+        _places(info),
         _counted(info.waiting, capped=info.waiting_capped),
         age(info.oldest_waiting),
         info.workers,
@@ -217,7 +223,9 @@ def _numbers(info: QueueInfo) -> list[tuple[str, Any]]:
     return [
         ("NAME", info.name),
         ("STATE", info.state),
-        ("RUNNING", _running(info)),
+        ("RUNNING", info.running),
+        ("SLEEPING", _counted(info.sleeping, capped=info.sleeping_capped)),
+        ("PLACES", _places(info)),
         ("WAITING", _counted(info.waiting, capped=info.waiting_capped)),
         ("OLDEST", moment(info.oldest_waiting)),
         ("DELAYED", _counted(info.delayed, capped=info.delayed_capped)),
@@ -236,6 +244,7 @@ def _settings(info: QueueInfo) -> list[tuple[str, Any]]:
         ("PARTITIONS", partitioned),
         *([("PER-PARTITION", info.partition_concurrency or 1)] if partitioned else []),
         *([("PARTITION-LIMITER", _limiter(info.partition_limiter))] if partitioned else []),
+        ("RELEASE-WHILE-WAITING", info.release_while_waiting),
         ("POLLING", f"{info.polling_interval_sec:g} s"),
         ("KEPT", _kept(info.retention)),
     ]
@@ -258,8 +267,8 @@ def _limiter(limiter: LimiterInfo | None) -> str | None:
     return None if limiter is None else f"{limiter.limit} in {limiter.period_seconds:g} s"
 
 
-def _running(info: QueueInfo) -> str:
-    return str(info.running) if info.concurrency is None else f"{info.running}/{info.concurrency}"
+def _places(info: QueueInfo) -> str | None:
+    return None if info.concurrency is None else f"{info.places_taken}/{info.concurrency}"
 
 
 def _counted(number: int, *, capped: bool) -> str:

@@ -8,7 +8,7 @@ from towpath.domain.errors import WorkflowNotFoundError
 from towpath.insights.reasons import Kind, Reason, why_queue, why_workflow
 from towpath.insights.words import COUNTED_TO, agree
 from towpath.store import queues, workflows
-from towpath.store.insights import observe
+from towpath.store.insights import Seen, observe
 from towpath.store.session import Session
 from towpath.store.statements import Statements
 
@@ -21,6 +21,9 @@ class Explanation:
         workflow_id: The workflow that was asked for; None where it was the queue.
         waiting: ENQUEUED workflows of the queue, counted to 10,000.
         waiting_capped: Whether there are more than were counted.
+        running: Workflows of the queue that workers have in memory.
+        sleeping: Workflows of it that wait and that no worker has in memory, counted to 10,000.
+        sleeping_capped: Whether there are more than were counted.
         reasons: At least one; the first is what to look at first.
         sentence: All of them in one sentence.
     """
@@ -29,6 +32,9 @@ class Explanation:
     workflow_id: str | None
     waiting: int
     waiting_capped: bool
+    running: int
+    sleeping: int
+    sleeping_capped: bool
     sentence: str
     reasons: tuple[Reason, ...]
 
@@ -44,14 +50,8 @@ async def explain_queue(session: Session, statements: Statements, name: str) -> 
         raise await queues.not_found(session, statements, name)
     reasons = why_queue(seen)
     waits = f"{agree(seen.waiting, 'waits', 'wait')}; " if seen.waiting else ""
-    return Explanation(
-        queue_name=name,
-        workflow_id=None,
-        waiting=min(seen.waiting, COUNTED_TO),
-        waiting_capped=seen.waiting > COUNTED_TO,
-        sentence=waits + _joined(reasons),
-        reasons=reasons,
-    )
+    over = f"{agree(seen.awake, 'wait is over', 'waits are over')}; " if seen.awake else ""
+    return _explanation(seen, None, waits + over + _joined(reasons), reasons)
 
 
 async def explain_workflow(
@@ -71,18 +71,11 @@ async def explain_workflow(
     if seen.workflow is None:  # deleted meanwhile
         raise WorkflowNotFoundError(workflow_id=workflow_id)
     reasons = why_workflow(seen, seen.workflow)
-    return Explanation(
-        queue_name=seen.queue,
-        workflow_id=workflow_id,
-        waiting=min(seen.waiting, COUNTED_TO),
-        waiting_capped=seen.waiting > COUNTED_TO,
-        sentence=_joined(reasons),
-        reasons=reasons,
-    )
+    return _explanation(seen, workflow_id, _joined(reasons), reasons)
 
 
 async def why_it_waits(session: Session, statements: Statements, workflow_id: str) -> str | None:
-    """Say in one sentence why a workflow has not begun; None where it has.
+    """Say in one sentence why a workflow does not go on; None where it runs or has ended.
 
     Raises:
         WorkflowNotFoundError: there is none of that id.
@@ -90,6 +83,22 @@ async def why_it_waits(session: Session, statements: Statements, workflow_id: st
     found = await explain_workflow(session, statements, workflow_id)
     begun = {Kind.RUNNING, Kind.LEASE_ENDED, Kind.ENDED}
     return None if found.reasons[0].kind in begun else found.sentence
+
+
+def _explanation(
+    seen: Seen, workflow_id: str | None, sentence: str, reasons: tuple[Reason, ...]
+) -> Explanation:
+    return Explanation(
+        queue_name=seen.queue,
+        workflow_id=workflow_id,
+        waiting=min(seen.waiting, COUNTED_TO),
+        waiting_capped=seen.waiting > COUNTED_TO,
+        running=seen.running,
+        sleeping=min(seen.sleeping, COUNTED_TO),
+        sleeping_capped=seen.sleeping > COUNTED_TO,
+        sentence=sentence,
+        reasons=reasons,
+    )
 
 
 def _joined(reasons: tuple[Reason, ...]) -> str:

@@ -44,7 +44,11 @@ class QueueInfo:
         retention: How long its ended workflows are kept; None is as the database's default says.
         paused: Whether nothing starts.
         closed: Whether enqueue is refused.
-        running: Workflows that hold a place.
+        release_while_waiting: Whether one that sleeps gives its place back.
+        running: Workflows that workers have in memory, to run or to wait.
+        sleeping: Workflows that wait and that no worker has in memory, counted to 10,000.
+        sleeping_capped: Whether there are more than were counted.
+        places_taken: Places of the concurrency that are taken.
         waiting: ENQUEUED workflows, counted to 10,000.
         waiting_capped: Whether there are more than were counted.
         delayed: DELAYED workflows, counted to 10,000.
@@ -62,11 +66,15 @@ class QueueInfo:
     partition_limiter: LimiterInfo | None = None
     priority_enabled: bool = False
     partition_queue: bool = False
+    release_while_waiting: bool = False
     polling_interval_sec: float = 1.0
     retention: RetentionInfo | None = None
     paused: bool = False
     closed: bool = False
     running: int = 0
+    sleeping: int = 0
+    sleeping_capped: bool = False
+    places_taken: int = 0
     waiting: int = 0
     waiting_capped: bool = False
     delayed: int = 0
@@ -110,11 +118,15 @@ def _info(row: queues.QueueRow) -> QueueInfo:
         partition_limiter=_limiter(settings.partition_limiter),
         priority_enabled=settings.priority_enabled,
         partition_queue=settings.partition_queue,
+        release_while_waiting=settings.release_while_waiting,
         polling_interval_sec=settings.polling_interval.total_seconds(),
         retention=_retention(settings.retention),
         paused=row.paused,
         closed=row.closed,
         running=row.running,
+        sleeping=min(row.sleeping, COUNTED_TO),
+        sleeping_capped=row.sleeping > COUNTED_TO,
+        places_taken=row.running + (0 if settings.release_while_waiting else row.sleeping),
         waiting=min(row.waiting, COUNTED_TO),
         waiting_capped=row.waiting > COUNTED_TO,
         delayed=min(row.delayed, COUNTED_TO),

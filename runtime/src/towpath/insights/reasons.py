@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from towpath.domain.ids import INTERNAL_QUEUE
 from towpath.domain.status import WorkflowStatus
-from towpath.insights.waits import what_for
-from towpath.insights.words import agree, duration, period
+from towpath.insights import waits
+from towpath.insights.words import agree, duration, starts
 from towpath.store.insights import HEADS_LOOKED_AT, Seen, SeenHead, SeenWorker, SeenWorkflow
 
 
@@ -66,6 +66,8 @@ def why_queue(seen: Seen) -> tuple[Reason, ...]:
     """Return what holds a queue back now, first things first; there is at least one answer."""
     overdue = seen.due_seconds is not None and seen.due_seconds <= 0
     if not seen.waiting and not overdue:
+        if seen.awake:
+            return (_of_awake(seen),)
         return (*_paused(seen), _nothing_waits(seen))
     if reasons := tuple(_of_queue(seen)) or _of_heads(seen, seen.heads):
         return reasons
@@ -83,7 +85,7 @@ def why_workflow(seen: Seen, workflow: SeenWorkflow) -> tuple[Reason, ...]:
     if workflow.status.ended:
         return (_ended(workflow),)
     if workflow.status is WorkflowStatus.PENDING:
-        return _waits(seen, workflow) if workflow.asleep else (_running(seen, workflow),)
+        return _asleep(seen, workflow) if workflow.asleep else (_running(seen, workflow),)
     if workflow.fenced:
         return (_resumed(),)
     if workflow.due_seconds is not None and workflow.due_seconds > 0:
@@ -95,7 +97,7 @@ def why_workflow(seen: Seen, workflow: SeenWorkflow) -> tuple[Reason, ...]:
 
 
 def _nothing_waits(seen: Seen) -> Reason:
-    runs = f"; {agree(seen.running, 'runs', 'run')}" if seen.running else ""
+    runs = f"; {begun}" if (begun := waits.who_is_begun(seen)) else ""
     closed = "; the queue is closed and takes no new ones" if seen.closed else ""
     if seen.due_seconds is None:
         return Reason(kind=Kind.NOTHING_WAITS, sentence=f"nothing waits{runs}{closed}")
@@ -137,23 +139,38 @@ def _running(seen: Seen, workflow: SeenWorkflow) -> Reason:
         return Reason(kind=Kind.LEASE_ENDED, sentence=sentence, seconds=0)
     draining = ", which drains" if workflow.worker_draining else ""
     if workflow.waits:
-        sentence = f"{attempt}{draining} {what_for(workflow.waits)}"
-        return Reason(kind=Kind.WAITS, sentence=sentence, seconds=_seconds_of(workflow))
+        sentence = f"{attempt}{draining} {waits.what_for(workflow.waits)}"
+        return Reason(
+            kind=Kind.WAITS, sentence=sentence, seconds=waits.seconds_left(workflow.waits)
+        )
     ran = duration(workflow.started_seconds or 0)
     return Reason(kind=Kind.RUNNING, sentence=f"it runs: {attempt}{draining}, for {ran}")
 
 
-def _waits(seen: Seen, workflow: SeenWorkflow) -> tuple[Reason, ...]:
-    """Return what a workflow waits for that no worker has in memory."""
-    sentence = "its wait is over: a worker goes on with it now"
-    if workflow.waits:
-        sentence = f"it {what_for(workflow.waits)}; no worker holds it until then"
-    reason = Reason(kind=Kind.WAITS, sentence=sentence, seconds=_seconds_of(workflow))
-    return (reason,) if _live(seen) else (reason, _no_worker(seen))
+def _asleep(seen: Seen, workflow: SeenWorkflow) -> tuple[Reason, ...]:
+    """Return what a workflow waits for that no worker has in memory, or why it does not go on."""
+    if workflow.waits and not any(wait.over for wait in workflow.waits):
+        sentence = f"it {waits.what_for(workflow.waits)}; until then it is in no worker's memory"
+        reason = Reason(
+            kind=Kind.WAITS, sentence=sentence, seconds=waits.seconds_left(workflow.waits)
+        )
+        return (reason,) if _live(seen) else (reason, _no_worker(seen))
+    it = SeenHead(workflow_id=workflow.workflow_id, name=workflow.name, version=workflow.version)
+    over = Reason(kind=Kind.WAITS, sentence="its wait is over", seconds=0)
+    return (over, _of_awake(seen, it))
 
 
-def _seconds_of(workflow: SeenWorkflow) -> float | None:
-    return min((w.due_seconds for w in workflow.waits if w.due_seconds is not None), default=None)
+def _of_awake(seen: Seen, head: SeenHead | None = None) -> Reason:
+    """Return what holds back those whose wait is over: little, since they have begun, paused or not."""
+    live = _live(seen)
+    if not live:
+        return _no_worker(seen)
+    if head is not None and not any(_fits(w, head) for w in live):
+        return _nobody_takes(seen, live, head)
+    if seen.settings.release_while_waiting and (full := next(_concurrency(seen), None)):
+        return full
+    sentence = "workers go on with them now" if head is None else "a worker goes on with it now"
+    return Reason(kind=Kind.WAITS, sentence=sentence, seconds=0)
 
 
 def _in_its_place(seen: Seen, workflow: SeenWorkflow) -> tuple[Reason, ...]:
@@ -263,27 +280,32 @@ def _of_heads(seen: Seen, heads: Sequence[SeenHead]) -> tuple[Reason, ...]:
 
 def _concurrency(seen: Seen) -> Iterator[Reason]:
     limit = seen.settings.concurrency
-    if limit is None or seen.running < limit:
+    if limit is None or seen.taken < limit:
         return
-    kind = Kind.CONCURRENCY
-    sentence = f"concurrency: {seen.running} of {limit} places are taken"
-    if seen.fenced and seen.running - seen.fenced < limit:
+    kind, beside = Kind.CONCURRENCY, ""
+    if seen.fenced and seen.taken - seen.fenced < limit:
         kind = Kind.CANCELLED_CODE
-        sentence += f", {seen.fenced} of them by cancelled workflows whose code has not ended"
-    elif 0 < seen.running <= seen.parents:
-        kind = Kind.OWN_CHILDREN
-        sentence += (
-            ", all by workflows that have started others which wait in this queue: if they wait "
-            "for them, give those a queue of their own"
-        )
-    yield Reason(kind=kind, sentence=sentence, used=seen.running, limit=limit)
+        beside = f", {seen.fenced} of them by cancelled workflows whose code has not ended"
+    elif waits.waits_for_itself(seen):
+        kind, beside = Kind.OWN_CHILDREN, waits.of_itself(seen)
+    elif seen.waiting_loaded or seen.sleeping:
+        beside = f": {waits.who_is_begun(seen)}"
+    itself = kind is Kind.OWN_CHILDREN
+    yield Reason(
+        kind=kind,
+        sentence=f"concurrency: {seen.taken} of {limit} places are taken{beside}",
+        used=seen.taken,
+        limit=limit,
+        seconds=seen.tied_seconds if itself else None,
+        holders=tuple(holder for holder, _ in seen.tied_to) if itself else (),
+    )
 
 
 def _limiter(seen: Seen) -> Iterator[Reason]:
     limiter = seen.settings.limiter
     if limiter is None or seen.tokens != 0:
         return
-    sentence, seconds = _starts(
+    sentence, seconds = starts(
         limiter.limit, limiter.period.total_seconds(), seen.opens_seconds or 0
     )
     yield Reason(
@@ -295,15 +317,6 @@ def _limiter(seen: Seen) -> Iterator[Reason]:
     )
 
 
-def _starts(limit: int, seconds: float, opens: float) -> tuple[str, float]:
-    opens = max(opens, 0.0)
-    sentence = (
-        f"{limit:,} of {limit:,} started in the last {period(seconds)}, "
-        f"next start in {duration(opens)}"
-    )
-    return sentence, opens
-
-
 def _partition(seen: Seen, head: SeenHead) -> Reason | None:
     """Return what holds back one partition; None where nothing does, or there are none."""
     if head.key is None:
@@ -313,7 +326,7 @@ def _partition(seen: Seen, head: SeenHead) -> Reason | None:
     limiter = seen.settings.partition_limiter
     if limiter is None or head.key_tokens != 0:
         return None
-    sentence, seconds = _starts(
+    sentence, seconds = starts(
         limiter.limit, limiter.period.total_seconds(), head.key_opens_seconds or 0
     )
     return Reason(
@@ -330,11 +343,10 @@ def _busy(seen: Seen, head: SeenHead) -> Reason:
     limit = seen.settings.partition_concurrency or 1
     who = "workflow" if len(head.key_holders) == 1 else "workflows"
     more = ", ..." if head.key_running > len(head.key_holders) else ""
-    code = " (cancelled, its code has not ended)" if head.key_fenced else ""
     return Reason(
         kind=Kind.PARTITION,
         sentence=f"partition {head.key!r}: {head.key_running} of {limit} running: "
-        f"{who} {', '.join(map(repr, head.key_holders))}{more}{code}",
+        f"{who} {', '.join(map(repr, head.key_holders))}{more}{waits.of_holders(head)}",
         used=head.key_running,
         limit=limit,
         partition_key=head.key,
@@ -348,9 +360,10 @@ def _partitions(seen: Seen, heads: Sequence[SeenHead]) -> Reason:
     first = min(reasons, key=lambda r: float("inf") if r.seconds is None else r.seconds)
     if len(reasons) == 1 or seen.workflow is not None:
         return first
+    number = len(heads) if len(heads) < HEADS_LOOKED_AT else f"the first {HEADS_LOOKED_AT}"
     return Reason(
         kind=first.kind,
-        sentence=f"all {_number_of_keys(heads)} partitions that wait are held back: {first.sentence}",
+        sentence=f"all {number} partitions that wait are held back: {first.sentence}",
         used=first.used,
         limit=first.limit,
         seconds=first.seconds,
@@ -359,15 +372,11 @@ def _partitions(seen: Seen, heads: Sequence[SeenHead]) -> Reason:
     )
 
 
-def _number_of_keys(heads: Sequence[SeenHead]) -> str:
-    return f"{len(heads)}" if len(heads) < HEADS_LOOKED_AT else f"the first {HEADS_LOOKED_AT}"
-
-
 def _workers(seen: Seen, able: Sequence[SeenWorker]) -> Iterator[Reason]:
     """Yield what holds back each of the workers that could run it, if all are held back."""
     limit = seen.settings.worker_concurrency
     full = [w for w in able if limit is not None and w.running_here >= limit]
-    busy = [w for w in able if w.running >= w.slots and w not in full]
+    busy = [w for w in able if w.slots_taken >= w.slots and w not in full]
     if len(full) + len(busy) < len(able):
         return
     if not busy:
@@ -381,7 +390,7 @@ def _workers(seen: Seen, able: Sequence[SeenWorker]) -> Iterator[Reason]:
             limit=(limit or 0) * len(able),
         )
         return
-    used, slots = sum(min(w.running, w.slots) for w in busy), sum(w.slots for w in busy)
+    used, slots = sum(min(w.slots_taken, w.slots) for w in busy), sum(w.slots for w in busy)
     rest = f"; {len(full)} more run {limit} of {limit} (worker_concurrency)" if full else ""
     workers = (
         "the live worker" if len(able) == 1 else agree(len(busy), "live worker", "live workers")

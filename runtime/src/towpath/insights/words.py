@@ -42,6 +42,20 @@ def period(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
+def starts(limit: int, seconds: float, opens: float) -> tuple[str, float]:
+    """Return how a limiter stands that lets nothing start, and the seconds until it does.
+
+    >>> starts(5, 10, 3.14)
+    ('5 of 5 started in the last 10 s, next start in 3.2 s', 3.14)
+    """
+    opens = max(opens, 0.0)
+    sentence = (
+        f"{limit:,} of {limit:,} started in the last {period(seconds)}, "
+        f"next start in {duration(opens)}"
+    )
+    return sentence, opens
+
+
 def count(number: int) -> str:
     """Return a number that was counted to one more than 10,000.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,9 @@ from towpath.store.statements import Statements
 HEADS_LOOKED_AT = 100
 """Of so many lines and partitions that wait the head is looked at."""
 
+PLACES_LOOKED_AT = 1000
+"""Of so many that hold the places of a queue it is looked at what they wait for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenWorker:
@@ -24,9 +27,9 @@ class SeenWorker:
 
     Attributes:
         lease_seconds: How long its lease still holds; below 0 it is dead.
-        running_here: Workflows of this queue that it runs.
-        running: Workflows of all queues that it runs.
-        names: Those of the heads' names that it has registered.
+        running_here: Workflows of this queue that it has in memory.
+        slots_taken: Workflows of all queues that it runs and that do not wait.
+        names: Those of the heads' names, and of the workflow's that was asked for, that it has registered.
     """
 
     name: str
@@ -35,7 +38,7 @@ class SeenWorker:
     draining: bool = False
     lease_seconds: float = 10.0
     running_here: int = 0
-    running: int = 0
+    slots_taken: int = 0
     names: frozenset[str] = frozenset()
 
 
@@ -47,6 +50,8 @@ class SeenHead:
         key_running: Workflows of the partition that hold a place.
         key_fenced: Those of them that were cancelled and whose code has not ended.
         key_holders: The ids of the first three that hold a place.
+        key_waiting: Those that hold a place and wait for something.
+        key_tied: Those of them, of the first hundred, that wait for others of this partition alone.
         key_tokens: Starts that the partition's limiter allows now; None without one.
         key_opens_seconds: When it allows the next; below 0 or None: now.
     """
@@ -58,6 +63,8 @@ class SeenHead:
     key_running: int = 0
     key_fenced: int = 0
     key_holders: tuple[str, ...] = ()
+    key_waiting: int = 0
+    key_tied: int = 0
     key_tokens: int | None = None
     key_opens_seconds: float | None = None
 
@@ -69,13 +76,16 @@ class SeenWait:
     Attributes:
         topic: The topic of a message, the key of an event.
         of: The id of the workflow whose event or end it is; None also where that was deleted.
-        due_seconds: When it is over in any case; None: never.
+        due: When it is over in any case, in `due_seconds`; None: never.
+        over: Whether what it waits for has come, or its time has passed: it goes on.
     """
 
     kind: str
     topic: str = ""
     of: str | None = None
+    due: datetime | None = None
     due_seconds: float | None = None
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +98,7 @@ class SeenWorkflow:
         fenced: Whether cancelled code of it still runs.
         started_seconds: How long its attempt has run.
         asleep: Whether it waits and no worker has it in memory.
-        waits: What it waits for, of several branches the first three.
+        waits: What it waits for, of several branches the first four.
         before: How many stand before it, in its partition or in the lines that workers take from;
             counted to 10,001.
     """
@@ -119,8 +129,14 @@ class Seen:
     Attributes:
         waiting: ENQUEUED workflows, counted to 10,001.
         delayed: DELAYED workflows, counted to 10,001; the first is due in `due_seconds`.
-        running: Workflows that hold a place; `fenced` of them were cancelled.
-        parents: Running ones that some of those that wait were started by; 0 where places are free.
+        running: Workflows that workers have in memory; `fenced` of them were cancelled.
+        waiting_loaded: Those of them that wait for something; 0 where more than a thousand run.
+        sleeping: Workflows that wait and that no worker has in memory, counted to 10,001 or to the
+            queue's concurrency.
+        awake: Those of them whose wait is over, counted to 20,002; they are the next to be taken.
+        tied: Holders of places, of the first thousand, that wait for others of this queue alone; 0 where
+            places are free. The first of them gives up in `tied_seconds`; None: none ever does.
+        tied_to: Who of them waits for whom, three pairs of ids at most.
         tokens: Starts that the limiter allows now; None without one.
         opens_seconds: When it allows the next; below 0 or None: now.
         tickets: Whether some partition was found free by the last claim.
@@ -136,13 +152,23 @@ class Seen:
     due_seconds: float | None = None
     running: int = 0
     fenced: int = 0
-    parents: int = 0
+    sleeping: int = 0
+    waiting_loaded: int = 0
+    awake: int = 0
+    tied: int = 0
+    tied_seconds: float | None = None
+    tied_to: tuple[tuple[str, str], ...] = ()
     tokens: int | None = None
     opens_seconds: float | None = None
     tickets: bool = False
     workers: tuple[SeenWorker, ...] = ()
     heads: tuple[SeenHead, ...] = ()
     workflow: SeenWorkflow | None = None
+
+    @property
+    def taken(self) -> int:
+        """Places of the queue's concurrency that are taken."""
+        return self.running + (0 if self.settings.release_while_waiting else self.sleeping)
 
 
 async def observe(
@@ -163,7 +189,8 @@ async def observe(
 
 def _seen(row: Row) -> Seen:
     (
-        name, settings, paused, closed, waiting, delayed, due_seconds, running, fenced, parents,
+        name, settings, paused, closed, waiting, delayed, due_seconds,
+        running, fenced, sleeping, waiting_loaded, awake, tied, tied_seconds, tied_to,
         tokens, opens_seconds, tickets, workers, heads, workflow,
     ) = row  # fmt: skip
     return Seen(
@@ -176,7 +203,12 @@ def _seen(row: Row) -> Seen:
         due_seconds=due_seconds,
         running=running,
         fenced=fenced,
-        parents=parents,
+        sleeping=sleeping,
+        waiting_loaded=waiting_loaded,
+        awake=awake,
+        tied=tied,
+        tied_seconds=tied_seconds,
+        tied_to=tuple((holder, awaited) for holder, awaited in tied_to),
         tokens=tokens,
         opens_seconds=opens_seconds,
         tickets=tickets,
@@ -187,12 +219,20 @@ def _seen(row: Row) -> Seen:
 
 
 def _workflow(seen: Mapping[str, Any]) -> SeenWorkflow:
-    due = seen["due"]
     return SeenWorkflow(
         **{
             **seen,
             "status": WorkflowStatus(seen["status"]),
-            "due": None if due is None else datetime.fromisoformat(due),
-            "waits": tuple(SeenWait(**wait) for wait in seen["waits"]),
+            "due": _moment(seen["due"]),
+            "waits": read_waits(seen["waits"]),
         }
     )
+
+
+def read_waits(seen: Sequence[Mapping[str, Any]]) -> tuple[SeenWait, ...]:
+    """Return waits as a statement writes them in JSON."""
+    return tuple(SeenWait(**{**wait, "due": _moment(wait["due"])}) for wait in seen)
+
+
+def _moment(written: str | None) -> datetime | None:
+    return None if written is None else datetime.fromisoformat(written)

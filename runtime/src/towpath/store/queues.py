@@ -32,7 +32,11 @@ class StoredSettings:
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A queue in numbers; `waiting` and `delayed` are counted to 10,001."""
+    """A queue in numbers; `waiting` and `delayed` are counted to 10,001.
+
+    `running` are in workers' memory, `sleeping` wait and are in nobody's: counted to 10,001 or to the
+    queue's concurrency.
+    """
 
     name: QueueName
     settings: QueueSettings
@@ -42,6 +46,7 @@ class QueueRow:
     waiting: int
     delayed: int
     running: int
+    sleeping: int
     workers: int
     oldest_waiting: datetime | None
 

@@ -81,8 +81,10 @@ SELECT q.name, {schema}.settings(q), q.paused, q.closed, q.owner_namespace, q.ow
     {schema}.waiting(q.name),
     (SELECT count(*) FROM (
         SELECT FROM {schema}.parked p WHERE p.queue = q.name LIMIT 10001) AS counted),
-    (SELECT count(*) FROM {schema}.running p
-     WHERE p.queue = q.name AND (p.worker <> 0 OR NOT q.release_while_waiting)),
+    (SELECT count(*) FROM {schema}.running p WHERE p.queue = q.name AND p.worker > 0),
+    (SELECT count(*) FROM (
+        SELECT FROM {schema}.running p WHERE p.queue = q.name AND p.worker = 0
+        LIMIT greatest(10001, q.concurrency_global)) AS counted),
     (SELECT count(*) FROM {schema}.worker k
      WHERE q.name = ANY (k.queues) AND NOT k.draining AND k.lease_until > clock_timestamp()),
     (SELECT w.created_at FROM {schema}.workflow w WHERE w.seq = {schema}.oldest_waiting(q.name))
