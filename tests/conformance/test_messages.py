@@ -237,6 +237,8 @@ def test_an_event_is_there_for_who_comes_later(
     handle = queue.enqueue(order)
     handle.get_result(timeout=20)
     assert elsewhere.get_event(handle.workflow_id, "state") == 2
+    assert elsewhere.get_event(handle.workflow_id, "state", timeout_seconds=0) == 2
+    assert elsewhere.retrieve_workflow(handle.workflow_id).get_result(timeout=0) is None
     assert asyncio.run(app.get_event_async(handle.workflow_id, "state")) == 2
     assert app.get_event(handle.workflow_id, "never", timeout_seconds=0.01) is None
     assert queue.enqueue(watcher, handle.workflow_id).get_result(timeout=20) == [2, None, None]

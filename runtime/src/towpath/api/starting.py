@@ -337,7 +337,7 @@ async def _find_written(execution: Execution, position: str, pace: Pace) -> Reco
     seq = execution.seq
     loaded = await pace.verb(engine, lambda session: steps.load(session, statements, [seq]))
     found = loaded.get(seq, {}).get(position)
-    if found is None:
+    if found is None or found.attempt != execution.attempt:
         raise execution.fenced()
     return found
 

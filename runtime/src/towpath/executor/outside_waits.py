@@ -27,8 +27,9 @@ async def wait_outside(
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await engine.hub.wait(wait, None)
-        except TimeoutError:
-            return None
+        except TimeoutError:  # what is there at the end of the time counts, also of no time at all
+            look = await engine.hub.look(wait)
+            return None if look.state is None else look
 
 
 @contextlib.asynccontextmanager

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from towpath.domain.ids import Seq
-from towpath.store.session import Session
+from towpath.store.session import Call, Session
 from towpath.store.statements import Statements
+from towpath.store.waits import named_waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,17 @@ class NewStep:
 
 @dataclass(frozen=True, slots=True)
 class RecordedStep:
-    """A step as a replay finds it. `child` is the child's row where the step started one."""
+    """A step as a replay finds it: `child` is the child's row where the step started one.
+
+    `attempt` is the one that recorded it, where it was read from the store.
+    """
 
     position: str
     name: str
     output: str | None
     failure: str | None
     child: Seq | None
+    attempt: int | None = None
 
 
 async def record(
@@ -63,10 +68,9 @@ async def record(
         "failures": [s.failure for s in steps],
         "seconds": [s.took.total_seconds() for s in steps],
     }
-    calls = [(statements["record_steps"], parameters)]
-    if over := sorted(s.key for s in steps if s.ends_wait):
-        named = {"seqs": [seq for seq, _ in over], "positions": [place for _, place in over]}
-        calls.append((statements["drop_waits"], named))
+    calls: list[Call] = [(statements["record_steps"], parameters)]
+    if over := [(s.seq, s.attempt, s.position) for s in steps if s.ends_wait]:
+        calls.append((statements["drop_waits"], named_waits(over)))
     rows = (await session.run(*calls))[0]
     return {(row[0], row[1]): True for row in rows}
 
@@ -77,8 +81,8 @@ async def load(
     """Return the recorded steps of workflows that go on, by position."""
     (rows,) = await session.run((statements["load_steps"], {"seqs": list(seqs)}))
     found: dict[Seq, dict[str, RecordedStep]] = defaultdict(dict)
-    for seq, position, name, output, failure, child in rows:
-        found[seq][position] = RecordedStep(position, name, output, failure, child)
+    for seq, position, name, output, failure, child, attempt in rows:
+        found[seq][position] = RecordedStep(position, name, output, failure, child, attempt)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -126,10 +126,19 @@ async def drop(
     session: Session, statements: Statements, waits: Sequence[Wait]
 ) -> dict[tuple[Seq, str], bool]:
     """Remove waits that nobody waits for any more."""
-    keys = sorted(w.key for w in waits)
-    parameters = {"seqs": [k[0] for k in keys], "positions": [k[1] for k in keys]}
-    await session.run((statements["drop_waits"], parameters))
+    named = named_waits([(w.seq, w.attempt, w.position) for w in waits])
+    await session.run((statements["drop_waits"], named))
     return {w.key: True for w in waits}
+
+
+def named_waits(waits: Iterable[tuple[Seq, int, str]]) -> Parameters:
+    """Name waits by seq, attempt and position, in the order in which they are locked."""
+    ordered = sorted(waits, key=lambda wait: (wait[0], wait[2]))
+    return {
+        "seqs": [seq for seq, _, _ in ordered],
+        "attempts": [attempt for _, attempt, _ in ordered],
+        "positions": [position for _, _, position in ordered],
+    }
 
 
 async def put_to_sleep(

@@ -21,6 +21,6 @@ ON CONFLICT (seq, position) DO UPDATE SET attempt = excluded.attempt WHERE step.
 RETURNING seq, position
 
 -- name: load_steps
-SELECT s.seq, s.position, s.name, s.output, s.failure, s.child
+SELECT s.seq, s.position, s.name, s.output, s.failure, s.child, s.attempt
 FROM {schema}.step s
 WHERE s.seq = ANY (%(seqs)s::bigint[])

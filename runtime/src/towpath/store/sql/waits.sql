@@ -32,13 +32,15 @@ FROM {schema}.settle(
     %(targets)s::bigint[], %(topics)s::text[]) AS s
 
 -- name: drop_waits
--- Waits that are recorded as steps, or whose workflow goes on without them.
+-- Waits that are recorded as steps, or whose workflow goes on without them. A stale attempt's wait is its
+-- successor's by now, and stays.
 DELETE FROM {schema}.wait WHERE ctid = ANY (ARRAY(
     SELECT w.ctid
-    FROM unnest(%(seqs)s::bigint[], %(positions)s::text[]) AS g (seq, position)
+    FROM unnest(%(seqs)s::bigint[], %(attempts)s::integer[], %(positions)s::text[]) AS g (seq, attempt, position)
     CROSS JOIN LATERAL (
         SELECT w.ctid, w.seq, w.position FROM {schema}.wait w
         WHERE w.seq = g.seq AND w.position = g.position LIMIT 1) AS w
+    WHERE g.seq = 0 OR EXISTS (SELECT FROM {schema}.running r WHERE r.seq = g.seq AND r.attempt = g.attempt)
     ORDER BY w.seq, w.position))
 
 -- name: call_me
