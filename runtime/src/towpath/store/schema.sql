@@ -183,9 +183,7 @@ BEGIN
     over := ARRAY(SELECT e.seq FROM result e WHERE e.seq = ANY (over) AND e.completed_at < now - shortest);
     PERFORM erase(over);
     deleted := cardinality(over);
-    UPDATE retention
-    SET round_began = coalesce(r.round_began, now),
-        looked_until = coalesce(last, r.looked_until);
+    UPDATE retention SET round_began = coalesce(r.round_began, now), looked_until = coalesce(last, r.looked_until);
     IF looked_at < at_most THEN
         -- looking takes a twentieth of the time at most, however much is kept
         UPDATE retention
@@ -733,7 +731,7 @@ CREATE FUNCTION towpath.first_number(place text) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$SELECT substring(place from '^[0-9]+')::integer$$;
 
-COMMENT ON FUNCTION towpath.first_number(place text) IS 'Of a position, the number in the workflow''s own task: 3 of 3.1.';
+COMMENT ON FUNCTION towpath.first_number(place text) IS 'Of a position, the number in the workflow''s own task: 3 of 3.1; null of none.';
 
 CREATE FUNCTION towpath.forget(target bigint) RETURNS boolean
     LANGUAGE plpgsql
@@ -773,8 +771,7 @@ BEGIN
         RETURN QUERY SELECT 1, 'gone', NULL::bigint, NULL::text, NULL::text[];
         RETURN;
     END IF;
-    SELECT e.* INTO made
-    FROM enqueue_items(
+    SELECT e.* INTO made FROM enqueue_items(
         new_queue => coalesce(fork.new_queue, w.queue), new_name => w.name, new_codec => w.codec,
         new_version => fork.new_version, inputs => ARRAY[w.input], secrets => ARRAY[new_secret],
         ids => CASE WHEN new_id IS NOT NULL THEN ARRAY[new_id] END,
@@ -793,11 +790,8 @@ BEGIN
         RETURN;
     END IF;
     UPDATE workflow n SET forked_from = source WHERE n.seq = made.found;
-    IF from_number = 1 THEN
-        RETURN;
-    END IF;
     -- attempt 1 stands for what is copied: a worker reads the records of later attempts alone
-    UPDATE ready r SET attempt = 1 WHERE r.seq = made.found;
+    UPDATE ready r SET attempt = 1 WHERE r.seq = made.found AND from_number > 1;
     INSERT INTO step (seq, position, attempt, name, output, failure, child, started_at, completed_at)
     SELECT made.found, s.position, 1, s.name, s.output, s.failure, s.child, s.started_at, s.completed_at
     FROM step s WHERE s.seq = source AND first_number(s.position) < from_number;
@@ -806,7 +800,11 @@ BEGIN
     FROM event e WHERE e.seq = source AND first_number(e.position) < from_number ORDER BY e.n;
     INSERT INTO stream (seq, key, position, written_at, codec, value)
     SELECT made.found, t.key, t.position, t.written_at, t.codec, t.value
-    FROM stream t WHERE t.seq = source AND first_number(t.position) < from_number ORDER BY t.n;
+    FROM stream t
+    -- what steps wrote has no position, but a time
+    WHERE t.seq = source AND coalesce(first_number(t.position) < from_number, t.written_at < (
+        SELECT min(s.started_at) FROM step s WHERE s.seq = source AND first_number(s.position) >= from_number))
+    ORDER BY t.n;
 END
 $$;
 
@@ -1112,7 +1110,7 @@ BEGIN
     END IF;
     DELETE FROM result r
     WHERE r.seq = target AND r.status IN ('CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
-    RETURNING r.attempt, coalesce(r.version, w.version) INTO last_attempt, last_version;
+    RETURNING r.attempt, coalesce(nullif(r.version, ''), w.version) INTO last_attempt, last_version;
     IF NOT FOUND THEN
         RETURN status_of(target);
     END IF;
@@ -1258,11 +1256,8 @@ BEGIN
     WHILE low < high LOOP
         middle := low + (high - low) / 2;
         SELECT w.seq, w.created_at INTO probe FROM workflow w WHERE w.seq >= middle ORDER BY w.seq LIMIT 1;
-        IF probe.created_at < moment THEN
-            low := probe.seq + 1;
-        ELSE
-            high := middle;
-        END IF;
+        low := CASE WHEN probe.created_at < moment THEN probe.seq + 1 ELSE low END;
+        high := CASE WHEN probe.created_at < moment THEN high ELSE middle END;
     END LOOP;
     RETURN coalesce(low, 0);
 END
@@ -1354,15 +1349,12 @@ CREATE FUNCTION towpath.settings(q towpath.queue) RETURNS jsonb
     LANGUAGE sql STABLE
     AS $$
 SELECT jsonb_build_object(
-    'concurrency', q.concurrency_global,
-    'worker_concurrency', q.concurrency_per_worker,
+    'concurrency', q.concurrency_global, 'worker_concurrency', q.concurrency_per_worker,
     'partition_concurrency', q.concurrency_per_partition,
-    'limit', q.limiter_limit,
-    'period', extract(epoch FROM q.limiter_period)::float8,
+    'limit', q.limiter_limit, 'period', extract(epoch FROM q.limiter_period)::float8,
     'partition_limit', q.partition_limiter_limit,
     'partition_period', extract(epoch FROM q.partition_limiter_period)::float8,
-    'priority_enabled', q.priority_enabled,
-    'partition_queue', q.partitioning_enabled,
+    'priority_enabled', q.priority_enabled, 'partition_queue', q.partitioning_enabled,
     'release_while_waiting', q.release_while_waiting,
     'polling_interval', extract(epoch FROM q.polling_interval)::float8,
     'retention_succeeded', extract(epoch FROM q.retention_succeeded)::float8,
@@ -1378,7 +1370,7 @@ CREATE FUNCTION towpath.settle(seqs bigint[], attempts integer[], positions text
 #variable_conflict use_column
 DECLARE
     g record;
-    recorded step%ROWTYPE;
+    begun wait%ROWTYPE;
 BEGIN
     FOR g IN
         SELECT n.*, r.seq IS NOT NULL AS held
@@ -1393,8 +1385,14 @@ BEGIN
         output := NULL;
         seconds := NULL;
         state := NULL;
+        SELECT * INTO begun FROM wait w WHERE g.seq <> 0 AND w.seq = g.seq AND w.position = g.position;
         IF g.seq <> 0 AND NOT g.held THEN
             state := 'stale';
+        ELSIF begun.verb <> g.verb THEN
+            state := NULL; -- other code began something else here: begin_waits tells
+        ELSIF g.kind = 'message' AND EXISTS (SELECT FROM step s WHERE s.seq = g.seq AND s.position = g.position) THEN
+            -- consumed already: the answer was lost with the connection, and the look is made again
+            SELECT 'come', s.output INTO state, output FROM step s WHERE s.seq = g.seq AND s.position = g.position;
         ELSIF g.kind = 'message' THEN
             DELETE FROM message WHERE ctid = ANY (ARRAY(
                 SELECT m.ctid FROM message m
@@ -1412,9 +1410,9 @@ BEGIN
         ELSIF g.kind = 'end' THEN
             SELECT r.status, r.output INTO state, output FROM result r WHERE r.seq = g.target;
         END IF;
-        IF state IS NULL AND g.seq <> 0 THEN
-            SELECT CASE WHEN w.due <= clock() THEN 'over' END, extract(epoch FROM w.due - clock())
-            INTO state, seconds FROM wait w WHERE w.seq = g.seq AND w.position = g.position;
+        IF state IS NULL AND begun.verb = g.verb THEN
+            state := CASE WHEN begun.due <= clock() THEN 'over' END;
+            seconds := extract(epoch FROM begun.due - clock());
         END IF;
         RETURN NEXT;
     END LOOP;
@@ -1511,6 +1509,17 @@ END
 $$;
 
 COMMENT ON FUNCTION towpath.tell_at_commit(of_kind text, target bigint, of_topic text) IS 'As tell, in a caller''s own transaction, which may stay open: it locks nothing, and tells whoever may wait by then.';
+
+CREATE FUNCTION towpath.tell_for_older() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'towpath', 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    DELETE FROM wait w WHERE w.seq = NEW.seq;
+    PERFORM tell('end', ARRAY[NEW.seq], '');
+    RETURN NULL;
+END
+$$;
 
 CREATE FUNCTION towpath.tokens(of_queue text, of_key text, at_most integer, period interval) RETURNS bigint
     LANGUAGE plpgsql STABLE
@@ -1613,7 +1622,7 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO result (seq, status, attempt, completed_at, output, version)
-    VALUES (target, 'CANCELLED', last_attempt, clock(), to_json(reason)::text, of_version);
+    VALUES (target, 'CANCELLED', last_attempt, clock(), to_json(reason)::text, coalesce(of_version, ''));
     DELETE FROM wait w WHERE w.seq = withdraw.target; -- a wait has a column of that name
     IF held_id IS NOT NULL THEN
         DELETE FROM deduplication d WHERE d.queue = of_queue AND d.id = held_id AND d.seq = target;
@@ -1813,6 +1822,8 @@ CREATE TABLE towpath.result (
 );
 
 COMMENT ON COLUMN towpath.result.output IS 'The encoded value of a SUCCESS, the recorded failure of an ERROR.';
+
+COMMENT ON COLUMN towpath.result.version IS 'The version that began it; empty where it had none, null where a library of version 1 wrote the end: it tells nobody.';
 
 CREATE TABLE towpath.retention (
     succeeded interval,
@@ -2165,6 +2176,8 @@ CREATE UNIQUE INDEX workflow_chosen_id ON towpath.workflow USING btree (id) WHER
 CREATE INDEX workflow_forked_from ON towpath.workflow USING btree (forked_from) WHERE (forked_from IS NOT NULL);
 
 CREATE INDEX workflow_parent ON towpath.workflow USING btree (parent) WHERE (parent IS NOT NULL);
+
+CREATE TRIGGER tell_for_older AFTER INSERT ON towpath.result FOR EACH ROW WHEN ((new.version IS NULL)) EXECUTE FUNCTION towpath.tell_for_older();
 
 ALTER TABLE ONLY towpath.gate
     ADD CONSTRAINT gate_queue_fkey FOREIGN KEY (queue) REFERENCES towpath.queue(name) ON DELETE CASCADE;
