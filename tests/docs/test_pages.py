@@ -145,6 +145,14 @@ def test_links_lead_somewhere(folder_of_pages: str) -> None:
     assert dead == []
 
 
+@pytest.mark.parametrize("index", ["README.md", "docs/index.md"])
+def test_every_guide_is_found(index: str) -> None:
+    """Whoever begins at the front comes to each page of the guides."""
+    page = ROOT / index
+    linked = {(page.parent / target).resolve() for target in LINK.findall(page.read_text("utf-8"))}
+    assert [guide for guide in GUIDES if (ROOT / guide).resolve() not in linked] == []
+
+
 def test_every_reason_to_wait_is_on_the_page_of_queues() -> None:
     """Whoever reads a kind in JSON finds what it says."""
     page = (ROOT / "docs/guides/queues.md").read_text("utf-8")
