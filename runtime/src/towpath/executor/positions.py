@@ -2,18 +2,25 @@
 
 A position is text: the next number of the running task. Creating a task outside a step takes a
 number too, and the task's own count goes below it (3.1, 3.2), so that concurrent branches of several
-steps find their records again whatever their timing. Tasks made inside a step take none.
+steps find their records again whatever their timing. Tasks made inside a step take none, and nor does
+the one that `asyncio.wait_for` makes in Python 3.11 alone: it counts on in the caller's name, so that
+another Python finds the records too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
+import types
 from collections.abc import Coroutine
 from typing import Any
 
+from towpath.domain.errors import UsageError
+
 _counting = threading.Lock()  # threads may share a branch
+_MAKERS = frozenset({"asyncio.base_events", "asyncio.tasks"})  # of tasks, for others
 
 
 class Branch:
@@ -21,17 +28,22 @@ class Branch:
 
     Attributes:
         task: The task, unless it is the workflow's own.
+        parent: The branch of the task that has made it, or of what made that where it has ended.
+        children: The branches of those that it has made and that have not ended.
         waits: How many durable waits are under way in the task itself.
+        steps: How many steps, from their functions to their records.
     """
 
-    __slots__ = ("_children", "_next", "_prefix", "task", "waits")
+    __slots__ = ("_next", "_prefix", "children", "parent", "steps", "task", "waits")
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", parent: Branch | None = None) -> None:
         self._prefix = prefix
+        self.parent = parent
         self._next = 1
-        self._children: set[Branch] = set()
+        self.children: set[Branch] = set()
         self.task: asyncio.Task[Any] | None = None
         self.waits = 0
+        self.steps = 0
 
     def take(self) -> str:
         """Return the next position."""
@@ -46,28 +58,38 @@ class Branch:
 
     def fork(self) -> Branch:
         """Return the branch of a new task, which takes a position of this one."""
-        child = Branch(f"{self.take()}.")
-        self._children.add(child)
+        child = Branch(f"{self.take()}.", self)
+        self.children.add(child)
         return child
 
-    def join(self, child: Branch) -> None:
-        """The task of a branch has ended."""
-        self._children.discard(child)
+    def join(self) -> None:
+        """The task has ended; those that outlive it are its parent's."""
+        if self.parent is None:
+            return
+        self.parent.children.discard(self)
+        for child in self.children:
+            child.parent = self.parent
+            self.parent.children.add(child)
 
-    def cancel_tasks(self) -> None:
-        """Cancel the tasks that outlive the code that made them."""
-        for child in list(self._children):
-            child.cancel_tasks()
+    @property
+    def tasks(self) -> list[tuple[Branch, asyncio.Task[Any]]]:
+        """The tasks that the code has made and that have not ended, with their branches."""
+        found = []
+        for child in list(self.children):
+            found += child.tasks
             if child.task is not None:
-                child.task.cancel()
+                found.append((child, child.task))
+        return found
 
     @property
     def only_waits(self) -> bool:
         """Whether nothing but durable waits goes on in the task and those that it has made.
 
-        A task that has made others is presumed to await them.
+        A task that has made others is presumed to await them, unless it is in a step.
         """
-        children = list(self._children)
+        if self.steps:
+            return False
+        children = list(self.children)
         return all(c.only_waits for c in children) if children else self.waits > 0
 
 
@@ -123,10 +145,32 @@ def workflow_task_factory(
     if context is None:
         context = contextvars.copy_context()
     parent = context.get(_branch)
-    if parent is None or context.get(_step) is not None:
+    if parent is None or context.get(_step) is not None or _counts_on(coro):
         return asyncio.Task(coro, loop=loop, context=context, **options)
     branch = parent.fork()
     context.run(_branch.set, branch)
     task = branch.task = asyncio.Task(coro, loop=loop, context=context, **options)
-    task.add_done_callback(lambda _: parent.join(branch))
+    task.add_done_callback(lambda _: branch.join())
     return task
+
+
+def _counts_on(coro: Coroutine[Any, Any, Any]) -> bool:
+    """Tell whether a task that is being made counts in its maker's name.
+
+    Raises:
+        UsageError: `asyncio.as_completed` makes it, in an order that another run would not have.
+    """
+    frame: types.FrameType | None = sys._getframe(2)  # noqa: SLF001 - of what asks for a task
+    while frame is not None and frame.f_globals.get("__name__") in _MAKERS:
+        name = frame.f_code.co_qualname
+        if name == "wait_for":
+            return True
+        if name.startswith(("as_completed", "_AsCompletedIterator")):
+            coro.close()
+            raise UsageError(
+                "asyncio.as_completed makes the tasks of coroutines in no certain order, so that a "
+                "replay would mistake one for the other. Pass it tasks: "
+                "as_completed([asyncio.create_task(c) for c in coroutines])."
+            )
+        frame = frame.f_back
+    return False

@@ -20,6 +20,9 @@ from towpath.store.claims import Outcome
 Finished = Callable[[Execution, Outcome | None], None]
 """Takes an attempt that has ended, from any thread; None where it was interrupted."""
 
+# A task that comes out of a step tells nobody.
+LOOK_SECONDS = 0.05
+
 logger = logging.getLogger("towpath.workflow")
 
 
@@ -69,7 +72,10 @@ class WorkflowRunner:
         except BaseException as error:  # noqa: BLE001 - every end of user code is an outcome
             outcome = self._failure(execution, error)
         finally:
-            self._hand_in(execution, outcome)
+            try:
+                await _end_tasks(execution)
+            finally:
+                self._hand_in(execution, outcome)
 
     def run_sync(self, execution: Execution, definition: WorkflowDefinition) -> None:
         """Run an attempt of a sync workflow in the caller's thread and context."""
@@ -129,6 +135,27 @@ class WorkflowRunner:
     def close(self) -> None:
         """Let idle threads end."""
         self._threads.close()
+
+
+async def _end_tasks(execution: Execution) -> None:
+    """End the tasks that outlive the code that made them: only then has the attempt ended.
+
+    They are cancelled. But an attempt that was interrupted lets a step come to its record first, so that
+    the next attempt need not run it again.
+    """
+    asked: set[asyncio.Task[None]] = set()
+    while execution.branch is not None and (left := execution.branch.tasks):
+        for branch, task in left:
+            in_step = execution.interruption is not None and branch.steps > 0
+            if task not in asked and not in_step:
+                asked.add(task)
+                task.cancel()
+        done, _ = await asyncio.wait(
+            [task for _, task in left], timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:  # nobody else asks what an interrupted attempt's tasks raised
+            if execution.interruption is not None and not task.cancelled():
+                task.exception()
 
 
 class _Job:

@@ -26,7 +26,7 @@ from towpath.domain.retry import RetryPolicy
 from towpath.executor.boundaries import Moment
 from towpath.executor.context import Execution
 from towpath.executor.engine import Engine
-from towpath.executor.positions import in_step
+from towpath.executor.positions import current_branch, in_step
 from towpath.store.lending import Verb
 from towpath.store.steps import NewStep, RecordedStep
 
@@ -129,13 +129,18 @@ async def perform(
     recorded = replay(execution, position, definition.name)
     if recorded is None:
         execution.check()
-        began = time.monotonic()
-        output, failure = await _try(execution, definition, invoke, pace)
-        took = timedelta(seconds=time.monotonic() - began)
-        step = NewStep(
-            execution.seq, execution.attempt, position, definition.name, output, failure, took
-        )
-        await keep(execution, step, pace)
+        branch = current_branch()
+        branch.steps += 1
+        try:
+            began = time.monotonic()
+            output, failure = await _try(execution, definition, invoke, pace)
+            took = timedelta(seconds=time.monotonic() - began)
+            step = NewStep(
+                execution.seq, execution.attempt, position, definition.name, output, failure, took
+            )
+            await keep(execution, step, pace)
+        finally:
+            branch.steps -= 1
         recorded = RecordedStep(position, definition.name, output, failure, None)
     return value_of(execution, recorded)
 
