@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 import towpath
 from tests.fixtures.apps import wait_until
 from towpath import App, Client, WorkflowHandle
+from towpath.cli.main import run
 from towpath.domain.ids import QueueName
 from towpath.domain.queue import QueueSettings
 from towpath.executor import sleeping
@@ -329,3 +331,171 @@ def test_demand_counts_what_sleeps_as_nothing_and_what_wakes_as_waiting(
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE towpath.wait SET due = now() WHERE kind = 'time'")
     assert (demand(client).running, demand(client).waiting) == (0, 3)
+
+
+# -- in which words and numbers do commands say it
+
+
+@pytest.fixture
+def commands(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the test's database in the environment."""
+    monkeypatch.setenv("TOWPATH_DATABASE_URL", database_url)
+
+
+@pytest.mark.usefixtures("commands", "sleepy")
+def test_commands_show_what_a_sleeping_workflow_waits_for(
+    app: App, family: Family, launched: Launch, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """In a line for people, in data for programs; with its deadline and the version that began it."""
+    monkeypatch.setenv("TOWPATH_VERSION", "v1")
+    queue = app.queue("mail", concurrency=1)
+    launched()
+    with towpath.SetWorkflowTimeout(7200):
+        queue.options(workflow_id="asking").enqueue(family.watch, "other")
+        queue.options(workflow_id="other").enqueue(family.child)
+    sleeps(app, 1)
+    said = "waits for event 'paid' of workflow 'other'"
+    assert run(["workflow", "get", "asking"]) == 0
+    shown = _fields(capsys)
+    assert re.fullmatch(
+        f"PENDING: it {said} {UNTIL}; until then it is in no worker's memory", shown["STATUS"]
+    )
+    assert (shown["VERSION"], shown["WORKER"]) == ("v1", "<none>")
+    assert re.search(r"\(in (1h59m|2h00m)\)", shown["DEADLINE"])
+    assert run(["workflow", "get", "asking", "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (wait,) = found["waits"]
+    until = datetime.fromisoformat(wait.pop("until"))
+    assert timedelta(seconds=590) < until - datetime.now(UTC) <= timedelta(seconds=600)
+    assert wait == {"kind": "event", "topic": "paid", "workflow_id": "other"}
+    assert found["asleep"]
+    assert re.fullmatch(f"{said} {UNTIL}", found["waits_for"])
+    assert run(["workflow", "list", "-o", "wide"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[7:] == ["VERSION", "DEADLINE", "WAITS", "FOR"]
+    asking, other = sorted(rows)
+    assert header.index("WAITS FOR") == asking.index(said)
+    assert other[header.index("WAITS FOR") :] == "<none>"
+    assert run(["queue", "list"]) == 0
+    cells = [line.split()[:6] for line in capsys.readouterr().out.splitlines()]
+    assert cells[0] == ["NAME", "STATE", "RUNNING", "SLEEPING", "PLACES", "WAITING"]
+    assert cells[1] == ["mail", "open", "0", "1", "1/1", "1"]
+    assert run(["queue", "describe", "mail"]) == 0
+    shown = _fields(capsys)
+    assert (shown["RUNNING"], shown["SLEEPING"], shown["PLACES"]) == ("0", "1", "1/1")
+    assert "stands still until the first gives up" in shown["WHY"]
+
+
+def _fields(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    lines = capsys.readouterr().out.splitlines()
+    return dict(line.split(maxsplit=1) for line in lines)
+
+
+def test_a_workflow_that_runs_waits_for_nothing(app: App, family: Family, launched: Launch) -> None:
+    """Neither does one that has ended, or one in line."""
+    queue = app.queue("mail", concurrency=1)
+    ended = queue.enqueue(family.child)
+    launched()
+    ended.get_result(timeout=20)
+    asking = queue.enqueue(family.ask, "go")
+    waits(app, asking)
+    in_line = queue.enqueue(family.child)
+    for handle in (ended, in_line):
+        info = handle.get_status()
+        assert (info.waits, info.waits_for, info.asleep) == ([], None, False)
+    info = asking.get_status()
+    assert [(w.kind, w.topic, w.workflow_id) for w in info.waits] == [("message", "go", None)]
+    assert not info.asleep
+    assert info.worker is not None
+    app.send(asking.workflow_id, "now", "go")
+    assert asking.get_result(timeout=20) == "now"
+    assert asking.get_status().waits_for is None
+
+
+@pytest.mark.usefixtures("commands")
+def test_workers_are_listed_with_what_they_run(
+    app: App,
+    family: Family,
+    launched: Launch,
+    database_url: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A workflow that waits takes no slot; a worker whose lease has run out is dead."""
+    assert run(["worker", "list"]) == 0
+    assert "no workers in schema 'towpath'" in capsys.readouterr().err
+    queue = app.queue("mail")
+    worker = launched(slots=3)
+    asking = queue.enqueue(family.ask, "go")
+    waits(app, asking)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(DEAD_WORKER)
+    assert run(["worker", "list"]) == 0
+    header, live, dead = capsys.readouterr().out.splitlines()
+    columns = ["NAME", "STATE", "SLOTS", "RUNNING", "VERSION", "QUEUES", "AGE", "POOL"]
+    assert header.split() == columns
+    assert dead.split()[1:6] == ["dead", "0/10", "0", "v1", "mail,bulk"]
+    assert live.split()[1:6] == ["live", "0/3", "1", "<none>", "mail"]
+    assert run(["worker", "list", "-o", "json"]) == 0
+    shown, _ = json.loads(capsys.readouterr().out)
+    assert (shown["running"], shown["slots_taken"], shown["slots"]) == (1, 0, 3)
+    assert sorted(shown["workflow_names"]) == ["ask", "child", "follow", "nap", "parent", "watch"]
+    assert worker.ready
+
+
+DEAD_WORKER = """
+INSERT INTO towpath.worker (
+    name, version, library, queues, names, max_recoveries, slots, started_at, lease_until)
+OVERRIDING SYSTEM VALUE
+VALUES ('w', 'v1', '0', '{mail,bulk}', '{}', '{}', 10, now(), now() - interval '1 s')
+"""
+
+
+# -- what does it cost
+
+
+SLEEPERS = """
+WITH written AS (
+    INSERT INTO towpath.workflow (secret, created_at, queue, name, codec, input)
+    SELECT n, now(), 'mail', 'ask', 'json', '' FROM generate_series(1, %(count)s::int) AS n
+    RETURNING seq
+), placed AS (
+    INSERT INTO towpath.running (seq, worker, rank, line, started_at, attempt, recoveries, queue)
+    SELECT w.seq, 0, 0, w.seq, now(), 1, 0, 'mail' FROM written w
+)
+INSERT INTO towpath.wait (seq, position, verb, kind, target, topic, due, asleep, queue, name, version)
+SELECT w.seq, '1', 'towpath.recv', 'message', w.seq, 'go', now() + w.seq * interval '1 h', true, 'mail', 'ask', ''
+FROM written w
+"""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [QueueSettings(), QueueSettings(concurrency=10, release_while_waiting=True)],
+    ids=["kept", "given back"],
+)
+@pytest.mark.parametrize("statement", ["observe", "list_queues", "queue_demand"])
+def test_what_sleeps_costs_a_look_nothing(
+    app: App, database_url: str, statement: str, settings: QueueSettings
+) -> None:
+    """Of a hundred thousand that sleep as much is read as of twenty thousand, or as a limit asks for."""
+    text = app.engine.statements[statement]
+    app.engine.run(lambda s: queues.declare(s, app.engine.statements, QueueName("mail"), settings))
+    read = []
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for count in (20_000, 80_000):
+            connection.execute(SLEEPERS, {"count": count})
+            connection.execute("VACUUM ANALYZE")
+            read.append(_pages(connection, text))
+    assert read[1] <= read[0] * 1.2 + 10, read
+
+
+def _pages(connection: psycopg.Connection[Any], statement: bytes) -> int:
+    """Count the pages that it reads."""
+    row = connection.execute(
+        b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement,
+        {"queue": "mail", "seq": None, "queues": ["mail"]},
+    ).fetchone()
+    assert row is not None
+    plan = row[0][0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

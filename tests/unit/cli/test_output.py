@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from towpath.cli.output import age, print_json, print_table, print_value, text
+from towpath.cli.output import age, moment, print_json, print_table, print_value, text
 from towpath.cli.workflow import parse_value
 from towpath.domain.status import WorkflowStatus
 from towpath.insights.queues import LimiterInfo, QueueInfo
@@ -36,6 +36,16 @@ def test_ages_have_two_units(since: timedelta, shown: str) -> None:
 def test_no_moment_has_no_age() -> None:
     """It reads as any other thing that is not there."""
     assert age(None) == "<none>"
+
+
+def test_a_moment_to_come_says_how_far_it_is() -> None:
+    """A deadline is not so long ago, but as far ahead; a moment that has passed has an age."""
+    said = moment(datetime.now(UTC) + timedelta(hours=2, seconds=30))
+    assert said is not None
+    assert said.endswith(" (in 2h00m)")
+    said = moment(datetime.now(UTC) - timedelta(hours=2, seconds=30))
+    assert said is not None
+    assert said.endswith(" (2h00m ago)")
 
 
 def test_tables_have_no_borders_and_no_trailing_spaces(capsys: pytest.CaptureFixture[str]) -> None:

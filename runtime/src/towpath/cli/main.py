@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "queue": LazyCommand("towpath.cli.queue", "queue", "Look at queues"),
     "schedule": LazyCommand("towpath.cli.schedule", "schedule", "Look at schedules"),
     "version": LazyCommand("towpath.cli.version", "version", "Print the version"),
-    "worker": LazyCommand("towpath.cli.worker", "worker", "Run workers"),
+    "worker": LazyCommand("towpath.cli.worker", "worker", "Run workers and look at them"),
     "workflow": LazyCommand("towpath.cli.workflow", "workflow", "Start workflows and look at them"),
 }
 PLUGINS: Final = {

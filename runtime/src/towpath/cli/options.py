@@ -34,9 +34,18 @@ def connection_options(command: F) -> F:
 
 def output_option(command: F) -> F:
     """Add --output, which is table or json."""
+    return _output(command, "table", "json")
+
+
+def wide_output_option(command: F) -> F:
+    """Add --output, which is table, wide or json."""
+    return _output(command, "table", "wide", "json")
+
+
+def _output(command: F, *forms: str) -> F:
     return click.option(
         *("-o", "--output"),
-        type=click.Choice(["table", "json"]),
+        type=click.Choice(forms),
         default="table",
         help="The form of the result  [table]",
     )(command)

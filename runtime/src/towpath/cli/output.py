@@ -79,7 +79,9 @@ def age(since: datetime | None, now: datetime | None = None) -> str:
 
 
 def moment(value: datetime | None) -> str | None:
-    """Return a time with its age, in the local time zone."""
+    """Return a time with its age, or how long it is until then, in the local time zone."""
     if value is None:
         return None
-    return f"{value.astimezone().isoformat(sep=' ', timespec='seconds')} ({age(value)} ago)"
+    now = datetime.now(UTC)
+    away = f"in {age(now, value)}" if value > now else f"{age(value, now)} ago"
+    return f"{value.astimezone().isoformat(sep=' ', timespec='seconds')} ({away})"

@@ -1,13 +1,21 @@
-"""`towpath worker`: run workers."""
+"""`towpath worker`: run workers, and look at them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 import click
 
-from towpath.cli.options import connection_options
+from towpath.cli.options import connected, connection_options, output_option
+from towpath.cli.output import age, print_json, print_table
+
+if TYPE_CHECKING:
+    from towpath.insights.workers import WorkerInfo
+
+TITLES: Final = ("NAME", "STATE", "SLOTS", "RUNNING", "VERSION", "QUEUES", "AGE", "POOL")
 
 
-@click.group(help="Run workers.")
+@click.group(help="Run workers, and look at them.")
 def worker() -> None:
     """Hold the commands about workers."""
 
@@ -74,3 +82,41 @@ def run(
         schema=schema,
     )
     raise click.exceptions.Exit(run_worker(options))
+
+
+@worker.command("list", short_help="List workers")
+@output_option
+@connection_options
+def list_workers(output: str, database_url: str | None, schema: str | None) -> None:
+    """List every worker with what it runs.
+
+    STATE is live, draining (it takes nothing new) or dead (its lease has run out). RUNNING are in its
+    memory; SLOTS are those that they take, of how many: a workflow that waits takes none.
+    """
+    from towpath.insights import workers
+
+    with connected(database_url, schema) as app:
+        engine = app.engine
+        found = engine.run(lambda session: workers.list_workers(session, engine.statements))
+    if output == "json":
+        print_json(found)
+    elif found:
+        print_table(TITLES, [_row(info) for info in found])
+    else:
+        click.echo(
+            f"no workers in schema {engine.settings.schema!r}. Try: towpath worker run --app MODULE",
+            err=True,
+        )
+
+
+def _row(info: WorkerInfo) -> tuple[object, ...]:
+    return (
+        info.name,
+        info.state,
+        f"{info.slots_taken}/{info.slots}",
+        info.running,
+        info.version,
+        ",".join(info.queues),
+        age(info.started_at),
+        info.pool,
+    )

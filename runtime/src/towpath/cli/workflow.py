@@ -209,6 +209,8 @@ def _options(info: WorkflowInfo) -> list[tuple[str, object]]:
         ("KEY", info.queue_partition_key),
         ("DEDUPED-BY", info.deduplication_id),
         ("DUE", info.due_at and moment(info.due_at)),
+        ("VERSION", info.app_version or None),
+        ("DEADLINE", moment(info.deadline)),
         ("PARENT", info.parent_workflow_id),
         ("FORKED-FROM", info.forked_from),
     )

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from towpath.cli.options import connected, connection_options, output_option
-from towpath.cli.output import age, print_json, print_table
+from towpath.cli.options import (
+    connected,
+    connection_options,
+    output_option,
+    wide_output_option,
+)
+from towpath.cli.output import age, moment, print_json, print_table
 from towpath.cli.times import parse_moment
 from towpath.domain.status import WorkflowStatus
 
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 TITLES: Final = ("ID", "NAME", "QUEUE", "STATUS", "ATTEMPT", "AGE", "WORKER")
+WIDE_TITLES: Final = (*TITLES, "VERSION", "DEADLINE", "WAITS FOR")
 STEP_TITLES: Final = ("POSITION", "NAME", "ATTEMPT", "TOOK", "CHILD", "RESULT")
 SHOWN_CHARACTERS: Final = 80
 """Of a step's result in the table; JSON has all of it."""
@@ -101,7 +107,7 @@ towpath workflow list --status ENQUEUED --status PENDING --limit 100 --after ord
 @click.option("--oldest-first", is_flag=True, help="Oldest first")
 @click.option("--after", metavar="ID", help="The last one of the page before")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, help="At most so many  [50]")
-@output_option
+@wide_output_option
 @connection_options
 def list_workflows(
     limit: int,
@@ -127,7 +133,9 @@ def list_workflows(
     if whole:
         print_json(found)
     elif found:
-        print_table(TITLES, [_row(info) for info in found])
+        wide = output == "wide"
+        rows = [(*_row(info), *(_more(info) if wide else ())) for info in found]
+        print_table(WIDE_TITLES if wide else TITLES, rows)
     else:
         click.echo("no workflows", err=True)
 
@@ -158,6 +166,10 @@ def _row(info: WorkflowInfo) -> tuple[object, ...]:
         age(info.created_at),
         info.worker,
     )
+
+
+def _more(info: WorkflowInfo) -> tuple[object, ...]:
+    return (info.app_version, moment(info.deadline), info.waits_for)
 
 
 def _step_row(step: StepInfo) -> tuple[object, ...]:

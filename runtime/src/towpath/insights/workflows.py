@@ -17,9 +17,29 @@ from towpath.codec import (
 )
 from towpath.domain.status import WorkflowStatus
 from towpath.domain.workflow_filter import Page, WorkflowFilter
+from towpath.insights.waits import what_for
 from towpath.store import workflows
+from towpath.store.insights import SeenWait
 from towpath.store.session import Session
 from towpath.store.statements import Statements
+from towpath.store.waits import WaitKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitInfo:
+    """Something that a workflow waits for.
+
+    Attributes:
+        kind: `time`, `message`, `event` or `end`.
+        topic: The topic of a message, the key of an event; None for others.
+        workflow_id: The workflow whose event or end it is; None for others, and where that was deleted.
+        until: When the wait is over in any case; None: never.
+    """
+
+    kind: str
+    topic: str | None
+    workflow_id: str | None
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +53,10 @@ class WorkflowInfo:
         result: What it returned; None until it has.
         error: What it raised, as `Type: message`, or why it was cancelled, if there is a reason.
         attempt: How often it was handed to a worker; 0 before the first time.
-        worker: The worker that runs it now.
+        worker: The worker that has it in memory now, to run or to wait.
+        waits: What a PENDING one waits for, of several branches the first four; empty where it runs.
+        waits_for: The same in words; None where it runs.
+        asleep: Whether it waits and no worker has it in memory.
         priority: Higher is more urgent; None is least urgent.
         due_at: When a DELAYED one joins the line.
         app_version: The application version that alone may run it; empty for any.
@@ -55,6 +78,9 @@ class WorkflowInfo:
     completed_at: datetime | None
     attempt: int
     worker: str | None
+    waits: Sequence[WaitInfo]
+    waits_for: str | None
+    asleep: bool
     priority: int | None
     queue_partition_key: str | None
     deduplication_id: str | None
@@ -111,6 +137,9 @@ def _info(codec: Codec, row: workflows.WorkflowRow) -> WorkflowInfo:
         completed_at=row.completed_at,
         attempt=row.attempt,
         worker=row.worker,
+        waits=[_wait(wait) for wait in row.waits],
+        waits_for=what_for(row.waits) if row.waits else None,
+        asleep=row.asleep,
         priority=row.priority,
         queue_partition_key=row.partition_key,
         deduplication_id=row.deduplication_id,
@@ -119,6 +148,17 @@ def _info(codec: Codec, row: workflows.WorkflowRow) -> WorkflowInfo:
         deadline=row.deadline,
         parent_workflow_id=row.parent,
         forked_from=row.forked_from,
+    )
+
+
+def _wait(wait: SeenWait) -> WaitInfo:
+    of_others = wait.kind in (WaitKind.EVENT.value, WaitKind.END.value)
+    has_topic = wait.kind in (WaitKind.EVENT.value, WaitKind.MESSAGE.value)
+    return WaitInfo(
+        kind=wait.kind,
+        topic=wait.topic if has_topic else None,
+        workflow_id=wait.of if of_others else None,
+        until=wait.due,
     )
 
 

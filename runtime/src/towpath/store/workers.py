@@ -75,7 +75,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A live worker, as the CLI and the console show it."""
+    """A worker as people look at it; `slots_taken` of the `running` do not wait."""
 
     worker_id: WorkerId
     name: str
@@ -88,7 +88,9 @@ class WorkerRow:
     started_at: datetime
     lease_until: datetime
     draining: bool
+    lease_seconds: float
     running: int
+    slots_taken: int
 
 
 async def register(

@@ -21,6 +21,7 @@ from towpath.domain.ids import (
 )
 from towpath.domain.status import WorkflowStatus
 from towpath.domain.workflow_filter import EVERY_WORKFLOW, Page, WorkflowFilter
+from towpath.store.insights import SeenWait, read_waits
 from towpath.store.session import Call, Row, Session
 from towpath.store.statements import Statements
 
@@ -70,6 +71,8 @@ class WorkflowRow:
     due: datetime | None
     version: str
     deadline: datetime | None
+    waits: tuple[SeenWait, ...]
+    asleep: bool
 
 
 async def results(
@@ -163,7 +166,7 @@ def _row(row: Row) -> WorkflowRow:
     (
         seq, chosen_id, secret, queue, name, codec, text, created_at,
         status, output, completed_at, started_at, attempt, worker, parent, forked_from,
-        priority, key, deduplication_id, due, version, deadline,
+        priority, key, deduplication_id, due, version, deadline, waits, asleep,
     ) = row  # fmt: skip
     return WorkflowRow(
         seq=seq,
@@ -187,4 +190,6 @@ def _row(row: Row) -> WorkflowRow:
         due=due,
         version=version,
         deadline=deadline,
+        waits=read_waits(waits or ()),
+        asleep=asleep,
     )

@@ -8,7 +8,7 @@ SELECT q.name,
     + (SELECT count(*) FROM (
         SELECT FROM {schema}.wait s WHERE s.queue = q.name AND s.asleep AND s.due <= (SELECT {schema}.clock())
         LIMIT 10001) AS rousable),
-    (SELECT count(*) FROM {schema}.running p WHERE p.queue = q.name AND p.worker <> 0),
+    (SELECT count(*) FROM {schema}.running p WHERE p.queue = q.name AND p.worker > 0),
     (SELECT count(*) FROM {schema}.worker k
      WHERE q.name = ANY (k.queues) AND NOT k.draining AND k.lease_until > clock_timestamp()),
     (SELECT extract(epoch FROM {schema}.clock() - w.created_at)::float8

@@ -109,7 +109,7 @@ SELECT q.name, q.settings, q.paused, q.closed, {schema}.waiting(q.name),
          WHERE a.queue = q.name AND r.worker = 0 LIMIT 10001)
         UNION ALL
         (SELECT w.seq FROM {schema}.wait w
-         WHERE w.queue = q.name AND w.asleep AND w.due <= m.now LIMIT 10001)) AS over),
+         WHERE w.queue = q.name AND w.asleep AND w.due <= m.now ORDER BY w.due LIMIT 10001)) AS over),
     (SELECT count(*) FROM knot k WHERE k.key IS NULL),
     (SELECT extract(epoch FROM min(k.due) - m.now)::float8 FROM knot k WHERE k.key IS NULL),
     (SELECT coalesce(jsonb_agg(jsonb_build_array({schema}.id_of(a), {schema}.id_of(b)) ORDER BY a.seq), '[]')

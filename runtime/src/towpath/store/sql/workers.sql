@@ -135,7 +135,10 @@ DELETE FROM {schema}.worker WHERE ended_at IS NOT NULL
 
 -- name: list_workers
 SELECT w.id, w.name, w.pool, w.version, w.library, w.queues, w.names, w.slots, w.started_at,
-    w.lease_until, w.draining, (
-        SELECT count(*) FROM {schema}.running r WHERE r.queue = ANY (w.queues) AND r.worker = w.id)
-FROM {schema}.worker w
+    w.lease_until, w.draining, extract(epoch FROM w.lease_until - clock_timestamp())::float8,
+    loaded.running, loaded.running - loaded.waiting
+FROM {schema}.worker w CROSS JOIN LATERAL (
+    SELECT count(*) AS running, count(*) FILTER (
+        WHERE EXISTS (SELECT FROM {schema}.wait s WHERE s.seq = r.seq)) AS waiting
+    FROM {schema}.running r WHERE r.queue = ANY (w.queues) AND r.worker = w.id) AS loaded
 ORDER BY w.id

@@ -27,7 +27,14 @@ SELECT w.seq, w.id, w.secret, w.queue, w.name, w.codec,
     coalesce(nullif(-{schema}.fresh_rank(coalesce(y.rank, d.rank, p.rank)), 0), w.priority),
     w.key, w.deduplication_id, d.due,
     coalesce(nullif(w.version, ''), nullif(y.version, ''), p.version, r.version, ''),
-    CASE WHEN r.seq IS NULL THEN (SELECT l.due FROM {schema}.deadline l WHERE l.seq = w.seq) END
+    CASE WHEN r.seq IS NULL THEN (SELECT l.due FROM {schema}.deadline l WHERE l.seq = w.seq) END,
+    CASE WHEN p.seq IS NOT NULL THEN (
+        SELECT jsonb_agg(jsonb_build_object(
+            'kind', s.kind, 'topic', s.topic, 'due', s.due,
+            'of', (SELECT {schema}.id_of(o) FROM {schema}.workflow o WHERE o.seq = s.target),
+            'due_seconds', extract(epoch FROM s.due - (SELECT {schema}.clock()))::float8) ORDER BY s.position)
+        FROM (SELECT * FROM {schema}.wait s WHERE s.seq = w.seq ORDER BY s.position LIMIT 4) AS s) END,
+    coalesce(p.worker = 0, false)
 FROM unnest(coalesce(%(seqs)s::bigint[], {schema}.find_workflows(%(filter)s::jsonb, %(limit)s::integer)))
     WITH ORDINALITY AS f (seq, n)
 JOIN {schema}.workflow w ON w.seq = f.seq
