@@ -312,25 +312,31 @@ def test_a_wait_that_is_over_without_a_worker_is_told(
 
 
 @pytest.mark.usefixtures("sleepy")
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "given back"])
 def test_demand_counts_what_sleeps_as_nothing_and_what_wakes_as_waiting(
-    app: App, family: Family, launched: Launch, client: Client, database_url: str
+    app: App, family: Family, launched: Launch, client: Client, database_url: str, *, kept: bool
 ) -> None:
     """A pool may shrink to nothing while all sleep; a message, or the time, calls for a worker."""
-    queue = app.queue("mail")
+    queue = app.queue("mail", concurrency=3, release_while_waiting=not kept)
     worker = launched()
-    asking, _, _ = (
-        queue.enqueue(family.ask, "go"),
-        queue.enqueue(family.nap),
-        queue.enqueue(family.nap),
-    )
+    asking = queue.enqueue(family.ask, "go")
+    for _ in range(2):
+        queue.enqueue(family.nap)
     sleeps(app, 3)
-    assert (demand(app).running, demand(app).waiting) == (0, 0)
+
+    def counted() -> tuple[int, int, int, int]:
+        found = demand(client)
+        return found.running, found.waiting, found.awake, found.kept
+
+    assert counted() == (0, 0, 0, 3 if kept else 0)
     worker.stop(drain=timedelta(0))
     client.send(asking.workflow_id, "now", "go")
-    assert (demand(client).running, demand(client).waiting) == (0, 1)
+    assert counted() == (0, 1, 1, 2 if kept else 0)
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE towpath.wait SET due = now() WHERE kind = 'time'")
-    assert (demand(client).running, demand(client).waiting) == (0, 3)
+    assert counted() == (0, 3, 3, 0)
+    client.enqueue("mail", "child")
+    assert counted() == (0, 4, 3, 0)
 
 
 # -- in which words and numbers do commands say it

@@ -77,6 +77,21 @@ def test_what_waits_in_a_paused_queue_is_no_demand() -> None:
     assert idle_since(NOW, paused, NOW) is None
 
 
+def test_what_wakes_in_a_paused_queue_is_demand() -> None:
+    """It has begun: a pause stops starts alone."""
+    woken = {"mail": QueueCounts(waiting=35, awake=2, paused=True)}
+    assert pods_for({"mail": FREE}, woken, slots=10) == 1
+    assert idle_since(NOW, woken, NOW) is None
+
+
+def test_places_that_sleepers_keep_are_nobody_elses() -> None:
+    """A thousand in line ask for no pods while all places are asleep; one that wakes has its place."""
+    queues = {"mail": QueueSettings(concurrency=15)}
+    assert pods_for(queues, {"mail": QueueCounts(waiting=1000, kept=15)}, slots=10) == 0
+    assert pods_for(queues, {"mail": QueueCounts(waiting=1000, awake=1, kept=14)}, slots=10) == 1
+    assert pods_for(queues, {"mail": QueueCounts(waiting=1000, running=1, kept=3)}, slots=10) == 2
+
+
 def test_it_grows_at_once_also_from_zero() -> None:
     assert decided(0, sample(waiting=35)) == Decision(desired=4)
     assert decided(2, sample(waiting=35)) == Decision(desired=4)

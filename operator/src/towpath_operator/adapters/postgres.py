@@ -314,7 +314,9 @@ def _counts(demand: Mapping[str, QueueDemand]) -> dict[str, QueueCounts]:
         name: QueueCounts(
             waiting=one.waiting,
             waiting_capped=one.waiting_capped,
+            awake=one.awake,
             running=one.running,
+            kept=one.kept,
             workers=one.workers,
             paused=one.paused,
         )

@@ -60,7 +60,7 @@ def demand(counts: QueueCounts, settings: QueueSettings) -> int:
     """Return how many workflows of a queue could run now: those that do, and those with a place."""
     if settings.concurrency is None:
         return counts.running + counts.startable
-    free = max(0, settings.concurrency - counts.running)
+    free = max(0, settings.concurrency - counts.running - counts.kept)
     return counts.running + min(counts.startable, free)
 
 

@@ -115,9 +115,11 @@ class QueueCounts:
     """How much work a queue has at one moment.
 
     Attributes:
-        waiting: ENQUEUED workflows, counted to 10,000.
+        waiting: ENQUEUED workflows, and those whose delay or wait is over, counted to 10,000.
         waiting_capped: Whether there are more than were counted.
-        running: Workflows that hold a place.
+        awake: Those of them that slept: they have begun, and go on though the queue is paused.
+        running: Workflows that workers have in memory.
+        kept: Places that sleeping workflows keep: whoever waits in line has them no more.
         workers: Live workers, of any pool or none, that serve the queue; None where unknown.
         due_later: Whether DELAYED workflows wait for their time.
         paused: Whether nothing starts now.
@@ -125,15 +127,17 @@ class QueueCounts:
 
     waiting: int = 0
     waiting_capped: bool = False
+    awake: int = 0
     running: int = 0
+    kept: int = 0
     workers: int | None = None
     due_later: bool = False
     paused: bool = False
 
     @property
     def startable(self) -> int:
-        """How many wait for a worker alone: none while the queue is paused."""
-        return 0 if self.paused else self.waiting
+        """How many wait for a worker alone: while the queue is paused, those that have begun."""
+        return self.awake if self.paused else self.waiting
 
     @property
     def quiet(self) -> bool:

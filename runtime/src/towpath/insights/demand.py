@@ -16,9 +16,12 @@ class QueueDemand:
     """The work of one queue at one moment.
 
     Attributes:
-        waiting: ENQUEUED workflows and delayed ones that are due, counted to 10,000.
+        waiting: ENQUEUED workflows, delayed ones that are due, and sleeping ones whose wait is over,
+            counted to 10,000.
         waiting_capped: Whether there are more than were counted.
-        running: Workflows that hold a place.
+        awake: Those of them whose wait is over: they go on though the queue is paused.
+        running: Workflows that workers have in memory.
+        kept: Places that sleeping workflows keep whose wait is not over.
         workers: Live workers that serve the queue and are not draining.
         oldest_wait: How long the oldest at the head of the line has waited; None where none waits.
         paused: Whether nothing starts now.
@@ -26,7 +29,9 @@ class QueueDemand:
 
     waiting: int
     waiting_capped: bool
+    awake: int
     running: int
+    kept: int
     workers: int
     oldest_wait: timedelta | None
     paused: bool
@@ -42,10 +47,12 @@ async def queue_demand(
         name: QueueDemand(
             waiting=min(waiting, COUNTED_TO),
             waiting_capped=waiting > COUNTED_TO,
+            awake=min(awake, COUNTED_TO),
             running=running,
+            kept=kept,
             workers=workers,
             oldest_wait=None if oldest is None else timedelta(seconds=max(0.0, oldest)),
             paused=paused,
         )
-        for name, waiting, running, workers, oldest, paused in rows
+        for name, waiting, awake, running, kept, workers, oldest, paused in rows
     }
