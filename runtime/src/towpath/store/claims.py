@@ -195,7 +195,6 @@ async def take_turn(session: Session, statements: Statements, turn: Turn) -> Tur
     calls.add("hold_worker", {"worker": turn.worker, "queues": queues})
     if turn.outcomes:
         calls.add("complete", _outcomes(turn.outcomes))
-        calls.add("tell_ends", {"seqs": [outcome.seq for outcome in turn.outcomes]})
     if turn.hand_back:
         calls.add("hand_back", _attempts(turn.hand_back))
     for queue in turn.gather:
@@ -210,6 +209,9 @@ async def take_turn(session: Session, statements: Statements, turn: Turn) -> Tur
     for request in requests:
         _add_claim(calls, turn, request)
     _add_rest(calls, turn)
+    if turn.outcomes:
+        # last: whoever begins to wait while the turn waits for a gate is told, and nobody waits for its locks
+        calls.add("tell_ends", {"seqs": [outcome.seq for outcome in turn.outcomes]})
     return _result(calls, turn, await session.run(*calls.calls))
 
 
