@@ -144,6 +144,27 @@ def test_a_message_wakes_its_receiver_without_being_looked_for(
     assert handle.get_result(timeout=20) == "come"
 
 
+def test_a_receiver_is_told_also_after_a_call_that_nobody_understands(
+    app: App, launched: Launch, elsewhere: towpath.Client, database_url: str
+) -> None:
+    """Anybody may NOTIFY, and a newer library may call otherwise: whoever hears it goes on hearing."""
+    queue = app.queue("orders")
+
+    @app.workflow(name="receiver")
+    def receiver() -> str:
+        return str(app.recv("in", timeout_seconds=None))
+
+    launched()
+    handle = queue.enqueue(receiver)
+    waits_for(app, "message")
+    with psycopg.connect(database_url, autocommit=True) as anybody:
+        for payload in ("", "hello", "message,x,in", "signal,1,in"):
+            channel = app.engine.statements.waits_channel
+            anybody.execute("SELECT pg_notify(%s, %s)", [channel, payload])
+    elsewhere.send(handle.workflow_id, "come", "in")
+    assert handle.get_result(timeout=20) == "come"
+
+
 def test_an_end_wakes_who_waits_in_another_process_and_in_a_workflow(
     app: App, launched: Launch, elsewhere: towpath.Client
 ) -> None:

@@ -12,9 +12,12 @@ from psycopg import sql
 from towpath.domain.errors import DatabaseUnreachableError
 from towpath.domain.ids import Seq
 from towpath.store.connect import Endpoint, open_async
+from towpath.store.waits import WaitKind
 
 KEPT_SECONDS = 10.0
 RETRY_SECONDS = 0.5
+
+_KINDS = frozenset(kind.value for kind in WaitKind)
 
 
 class WaitListener:
@@ -69,9 +72,13 @@ class WaitListener:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
             self._look_again()
             async for notification in connection.notifies():
-                kind, _, rest = notification.payload.partition(",")
-                seq, _, topic = rest.partition(",")
-                if kind == "clock":
-                    self._look_again()
-                else:
-                    self._told(kind, Seq(int(seq)), topic)
+                self._hear_one(notification.payload)
+
+    def _hear_one(self, payload: str) -> None:
+        """Take a NOTIFY; anybody may send one, and a newer library others than these."""
+        kind, _, rest = payload.partition(",")
+        seq, _, topic = rest.partition(",")
+        if kind == "clock":
+            self._look_again()
+        elif kind in _KINDS and seq.isdecimal():
+            self._told(kind, Seq(int(seq)), topic)
