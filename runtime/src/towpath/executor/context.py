@@ -54,6 +54,7 @@ class Execution:
         begin_by: The time.monotonic() by which the function must begin, since a limiter has dated its
             start then; None where there is no limiter.
         late: Whether it would have begun later, and is handed back for a new start.
+        waited_at: The positions of its waits when it was interrupted.
         restless: Whether a branch was interrupted where it did not wait: a wait ended as the attempt was
             put to sleep, and it has to go on at once.
     """
@@ -77,6 +78,7 @@ class Execution:
     restless: bool = False
     branch: Branch | None = None
     open_waits: dict[str, OpenWait] = field(default_factory=dict)
+    waited_at: tuple[str, ...] = ()
     _wakes: list[Callable[[], None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -87,6 +89,7 @@ class Execution:
                 return
             self.interruption = reason
             self.then = then
+            self.waited_at = tuple(self.open_waits)
             wakes = list(self._wakes)
         for wake in wakes:
             wake()

@@ -8,6 +8,7 @@ with it, as a new attempt.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 
@@ -19,6 +20,11 @@ from towpath.store import waits
 LOADED_SECONDS = 60.0
 LOOK_SECONDS = 0.25
 CROWDED_LOOK_SECONDS = 0.02
+# A transaction of the library lasts for milliseconds; others may hide its end, and are not waited for.
+LOOKS_AGAIN_SECONDS = (0.05, 0.2, 1.0, 5.0, 20.0, 60.0)
+LOOKS_OF_A_STOP = 3
+
+logger = logging.getLogger("towpath.worker")
 
 
 class Sleeping:
@@ -63,10 +69,28 @@ class Sleeping:
         engine = self._engine
         attempts = [(e.seq, e.attempt) for e in executions]
         restless = [e.seq for e in executions if e.restless]
+        waiting = [(e.seq, position) for e in executions for position in e.waited_at]
         queues = [e.queue for e in executions]
-        kept = await engine.persist(
-            lambda session: waits.put_to_sleep(
-                session, engine.statements, attempts, restless, queues
+        asleep = waits.Asleep(set(), "")
+        try:
+            asleep = await engine.persist(
+                lambda session: waits.put_to_sleep(
+                    session, engine.statements, attempts, restless, waiting, queues
+                )
             )
-        )
-        self._dispatcher.slept(attempts, kept)
+        except Exception:  # they go back to their line instead
+            logger.exception("workflows could not be put to sleep")
+        stopping = not self._dispatcher.claiming
+        if asleep.seqs and stopping:
+            await self._look_again(asleep, LOOKS_AGAIN_SECONDS[:LOOKS_OF_A_STOP])
+        self._dispatcher.slept(attempts, asleep.seqs)
+        if asleep.seqs and not stopping:
+            await self._look_again(asleep, LOOKS_AGAIN_SECONDS)
+
+    async def _look_again(self, asleep: waits.Asleep, after: Sequence[float]) -> None:
+        """Look until whoever wrote at the moment of falling asleep, and told nobody, has committed."""
+        engine = self._engine
+        for seconds in after:
+            await asyncio.sleep(seconds)
+            if await engine.persist(lambda s: waits.look_again(s, engine.statements, asleep)):
+                return

@@ -103,7 +103,8 @@ async def look(
     session: Session, statements: Statements, waits: Sequence[Wait]
 ) -> Mapping[tuple[Seq, str], Look]:
     """Look whether waits are over; a message that has come is consumed and recorded by this."""
-    (rows,) = await session.run((statements["settle_waits"], _named(waits)))
+    ordered = sorted(waits, key=lambda wait: wait.key)  # in which they are locked
+    (rows,) = await session.run((statements["settle_waits"], _named(ordered)))
     return {(row[0], row[1]): Look(*row[2:]) for row in rows}
 
 
@@ -141,29 +142,56 @@ def named_waits(waits: Iterable[tuple[Seq, int, str]]) -> Parameters:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Asleep:
+    """Who has been put to sleep: those that had a place and a wait.
+
+    Attributes:
+        moment: What was not seen to have come by then was written by transactions that `look_again`
+            sees the end of.
+    """
+
+    seqs: set[Seq]
+    moment: str
+
+
 async def put_to_sleep(
     session: Session,
     statements: Statements,
     attempts: Sequence[tuple[Seq, int]],
     restless: Sequence[Seq],
+    waiting: Sequence[tuple[Seq, str]],
     queues: Sequence[QueueName],
-) -> set[Seq]:
-    """Let waiting attempts go out of memory; return those that had a place and a wait.
+) -> Asleep:
+    """Let waiting attempts go out of memory.
 
-    Those that are restless go on at once.
+    Those that are restless go on at once, and those of whose waits, by position, one has ended.
     """
     ordered = sorted(attempts)
     parameters: Parameters = {
         "seqs": [seq for seq, _ in ordered],
         "attempts": [attempt for _, attempt in ordered],
         "restless": list(restless),
+        "waiting": [seq for seq, _ in waiting],
+        "positions": [position for _, position in waiting],
     }
-    asleep, _, _ = await session.run(
+    asleep, _, moment, _ = await session.run(
         (statements["put_to_sleep"], parameters),
         (statements["look_once_more"], parameters),
+        (statements["moment"], {}),
         (statements["release_places"], {"queues": sorted(set(queues))}),
     )
-    return {row[0] for row in asleep}
+    return Asleep({row[0] for row in asleep}, moment[0][0])
+
+
+async def look_again(session: Session, statements: Statements, asleep: Asleep) -> bool:
+    """Look what came for those who sleep; return whether that was all of before they did."""
+    seqs = {"seqs": sorted(asleep.seqs), "restless": [], "waiting": [], "positions": []}
+    over, _ = await session.run(
+        (statements["moment_over"], {"moment": asleep.moment}),
+        (statements["look_once_more"], seqs),
+    )
+    return bool(over[0][0])
 
 
 def _named(waits: Sequence[Wait]) -> dict[str, object]:

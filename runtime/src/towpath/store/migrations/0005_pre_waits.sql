@@ -221,8 +221,10 @@ BEGIN
         FROM unnest(seqs, attempts, positions, verbs, kinds, targets, topics)
             AS n (seq, attempt, position, verb, kind, target, topic)
         LEFT JOIN LATERAL (
+            -- FOR SHARE, so that it is looked at as it is now: FOR KEY SHARE would find the attempt that has
+            -- been put to sleep, and taken up by another, since this statement began
             SELECT r.seq FROM running r
-            WHERE r.seq = n.seq AND r.attempt = n.attempt AND NOT r.fenced FOR KEY SHARE) AS r ON true
+            WHERE r.seq = n.seq AND r.attempt = n.attempt AND r.worker <> 0 AND NOT r.fenced FOR SHARE) AS r ON true
     LOOP
         of_seq := g.seq;
         of_position := g.position;

@@ -10,10 +10,11 @@ WITH given AS (
         %(targets)s::bigint[], %(topics)s::text[], %(seconds)s::float8[]
     ) AS g (seq, attempt, position, verb, kind, target, topic, seconds)
 ), held AS MATERIALIZED (
+    -- FOR SHARE: one that has just been put to sleep is seen as such
     SELECT r.seq, r.attempt, r.queue, r.version FROM {schema}.running r
-    WHERE r.seq = ANY (%(seqs)s::bigint[]) AND NOT r.fenced
+    WHERE r.seq = ANY (%(seqs)s::bigint[]) AND r.worker <> 0 AND NOT r.fenced
     ORDER BY r.seq
-    FOR KEY SHARE
+    FOR SHARE
 )
 INSERT INTO {schema}.wait (seq, position, verb, kind, target, topic, due, queue, name, version)
 SELECT g.seq, g.position, g.verb, g.kind, g.target, g.topic,
@@ -72,13 +73,19 @@ UPDATE {schema}.wait w SET asleep = true FROM held h WHERE w.seq = h.seq
 RETURNING w.seq
 
 -- name: look_once_more
--- What came while they were put to sleep; put_to_sleep went before it in the same transaction.
+-- What came while they were put to sleep; put_to_sleep went before it in the same transaction. Who told
+-- before a wait was written, and has committed since, is not seen by this: it is called again after a while.
 WITH woken AS (
     INSERT INTO {schema}.awake (seq, queue, name, version)
     SELECT DISTINCT w.seq, w.queue, w.name, w.version FROM {schema}.wait w
     WHERE w.seq = ANY (%(seqs)s::bigint[]) AND w.asleep AND (
         w.due <= (SELECT {schema}.clock())
         OR w.seq = ANY (%(restless)s::bigint[])
+        -- one of its waits has ended meanwhile: its row is gone
+        OR EXISTS (
+            SELECT FROM unnest(%(waiting)s::bigint[], %(positions)s::text[]) AS e (seq, position)
+            WHERE e.seq = w.seq
+              AND NOT EXISTS (SELECT FROM {schema}.wait x WHERE x.seq = e.seq AND x.position = e.position))
         OR (w.kind = 'message' AND EXISTS (
             SELECT FROM {schema}.message m WHERE m.seq = w.seq AND m.topic = w.topic))
         OR (w.kind = 'event' AND EXISTS (
@@ -87,6 +94,14 @@ WITH woken AS (
     RETURNING queue
 )
 SELECT pg_notify({channel}, q.queue || ',awake') FROM (SELECT DISTINCT w.queue FROM woken w) AS q
+
+-- name: moment
+-- Every transaction that the statements before this did not see has a number below this one, or begins later.
+SELECT pg_snapshot_xmax(pg_current_snapshot())::text
+
+-- name: moment_over
+-- Whether all of those have ended.
+SELECT pg_snapshot_xmin(pg_current_snapshot()) >= %(moment)s::xid8
 
 -- name: release_places
 -- Queues that give their places back while their workflows wait: somebody may start there now.
