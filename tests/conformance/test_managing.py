@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 import towpath
@@ -343,3 +344,26 @@ WITH gone AS (DELETE FROM towpath.ready RETURNING seq)
 INSERT INTO towpath.result (seq, status, attempt, completed_at)
 SELECT seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 1, now() FROM gone
 """
+
+
+@pytest.mark.parametrize("by", ["hand", "deadline"])
+def test_the_worker_of_a_cancelled_workflow_is_called(
+    app: App, database_url: str, launched: Launch, by: str
+) -> None:
+    """Code that only waits would learn of it at the next poll."""
+
+    @app.workflow(name="wait")
+    def wait() -> None:
+        app.recv(timeout_seconds=None)
+
+    launched()
+    channel = psycopg.sql.Identifier(app.engine.statements.channel)
+    with psycopg.connect(database_url, autocommit=True) as listening:
+        listening.execute(psycopg.sql.SQL("LISTEN {}").format(channel))
+        timeout = 0.2 if by == "deadline" else None
+        handle = app.queue("tasks").options(timeout_seconds=timeout).enqueue(wait)
+        wait_until(lambda: handle.get_status().status == "PENDING")
+        if by == "hand":
+            app.cancel_workflow(handle.workflow_id)
+        heard = (note.payload for note in listening.notifies(timeout=10))
+        assert "tasks,cancelled" in heard

@@ -97,7 +97,7 @@ BEGIN
     IF of_key IS NOT NULL OR freed THEN
         PERFORM pg_notify({channel}, of_queue);
     END IF;
-    IF status = 'PENDING' AND NOT freed THEN
+    IF status = 'PENDING' AND freed IS NOT TRUE THEN -- null where no row was deleted
         PERFORM pg_notify({channel}, of_queue || ',cancelled');
     END IF;
     PERFORM tell('end', ARRAY[target], '');
