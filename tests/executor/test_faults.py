@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
@@ -13,7 +14,7 @@ import psycopg
 import pytest
 
 from tests.fixtures.apps import wait_until
-from towpath import App
+from towpath import App, Worker
 from towpath.domain.ids import QueueName, Seq, WorkerId, WorkflowName
 from towpath.domain.queue import UNLIMITED
 from towpath.errors import TowpathError
@@ -155,6 +156,46 @@ def test_a_dropped_table_hangs_no_caller(app: App, database_url: str) -> None:
         connection.execute("DROP TABLE towpath.result")
     with pytest.raises((psycopg.errors.UndefinedTable, TowpathError)):
         handle.get_result(timeout=20)
+
+
+def test_a_server_that_only_reads_is_an_outage(
+    app: App, launched: Callable[..., Worker], database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A standby, or a full disk: steps and turns are written once there is one that writes."""
+    caplog.set_level(logging.INFO)
+    queue = app.queue("email")
+    begun, go_on = threading.Event(), threading.Event()
+
+    @app.step(name="send")
+    def send(mail: int) -> int:
+        begun.set()
+        assert go_on.wait(20)
+        return mail
+
+    @app.workflow(name="send_all")
+    def send_all() -> int:
+        return sum(send(mail) for mail in range(3))
+
+    worker = launched()
+    handle = queue.enqueue(send_all)
+    assert begun.wait(20)
+    with psycopg.connect(database_url, autocommit=True) as switch:
+        name = psycopg.sql.Identifier(switch.info.dbname)
+        for setting, heard in (("on", "database unreachable"), ("off", "database reachable again")):
+            command = "ALTER DATABASE {} SET default_transaction_read_only = " + setting
+            switch.execute("SET default_transaction_read_only = off")
+            switch.execute(psycopg.sql.SQL(command).format(name))
+            switch.execute(CUT_OFF)
+            go_on.set()
+            wait_until(lambda heard=heard: heard in caplog.messages)  # type: ignore[misc]
+    assert handle.get_result(timeout=20) == 3
+    assert worker.failure is None
+
+
+CUT_OFF = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 class CalledWorker:

@@ -45,9 +45,11 @@ logger = logging.getLogger("towpath.worker")
 
 LAST_WRITES_SECONDS = 5.0
 
-# Worth another try: an outage, and a schema that somebody else migrates, as the operator does for pods.
+# Worth another try: an outage, a server that only reads until its standby has taken over, and a schema
+# that somebody else migrates, as the operator does for pods.
 _AWAY = (
     psycopg.OperationalError,
+    psycopg.errors.ReadOnlySqlTransaction,
     DatabaseUnreachableError,
     SchemaMissingError,
     SchemaOlderError,

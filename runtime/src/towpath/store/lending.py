@@ -2,6 +2,9 @@
 
 Not a library's pool: psycopg_pool hides why no connection can be had behind its timeout, and after an
 outage of three seconds still waited out its own back-off after sixty (docs/decisions/0007).
+
+A server that only reads is as good as none: a standby that the primary's name still leads to, or one
+whose disk is full. Its connection is closed, since the next one may lead elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+import psycopg
 from psycopg.pq import TransactionStatus
 
 from towpath.store.connect import Endpoint, open_async, open_blocking
@@ -100,6 +104,9 @@ class AsyncConnections:
             session = self._idle.take() or await self._connect(self._endpoint)
             try:
                 return await verb(session)
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                session.connection.pgconn.finish()
+                raise psycopg.OperationalError(str(error)) from error
             finally:
                 spent = self._idle.keep(session)
                 if spent is not None:
@@ -137,6 +144,9 @@ class BlockingConnections:
             session = self._idle.take() or self._connect(self._endpoint)
             try:
                 return run_blocking(verb(session))
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                session.connection.pgconn.finish()
+                raise psycopg.OperationalError(str(error)) from error
             finally:
                 spent = self._idle.keep(session)
                 if spent is not None:
