@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from tests.store.acts import MAIL, NAMES, claim, come, on, rows, seqs_of, turn_of
-from tests.store.holding import SCHEMA, held
+import asyncio
+
+from tests.store.acts import MAIL, NAMES, claim, come, meanwhile, on, rows, seqs_of, turn_of
+from tests.store.holding import SCHEMA, held, opened, until_locked
 from towpath.domain.ids import Seq
-from towpath.domain.queue import QueueSettings
+from towpath.domain.queue import UNLIMITED, QueueSettings
 from towpath.domain.status import WorkflowStatus
 from towpath.store import claims, waits
 from towpath.store.session import AsyncSession
@@ -29,6 +31,12 @@ async def awake(session: AsyncSession) -> list[Seq]:
     return [seq for (seq,) in await rows(session, "SELECT DISTINCT seq FROM towpath.awake")]
 
 
+async def until_due(session: AsyncSession) -> None:
+    """Wait until the times of all waits have passed."""
+    while await rows(session, "SELECT FROM towpath.wait WHERE due > towpath.clock()"):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
 def test_a_parent_that_falls_asleep_while_its_childs_end_waits_for_a_gate_is_told(
     database_url: str,
 ) -> None:
@@ -43,9 +51,68 @@ def test_a_parent_that_falls_asleep_while_its_childs_end_waits_for_a_gate_is_tol
         turn = claims.Turn(worker=who, names=NAMES, outcomes=[ended], claims=turn.claims)
         async with held(database_url, lambda s: claims.take_turn(s, SCHEMA, turn), before="claim"):
             await waits.begin(session, SCHEMA, [wait_for_end(parent, child)])
-            await waits.put_to_sleep(session, SCHEMA, [(parent, 1)], [], [MAIL])
+            await waits.put_to_sleep(session, SCHEMA, [(parent, 1)], [], [], [MAIL])
             assert await rows(session, "SELECT seq FROM towpath.wait WHERE asleep") == [(parent,)]
             assert await awake(session) == []
         assert await awake(session) == [parent]
+
+    on(database_url, QueueSettings(concurrency=9), body)
+
+
+def test_looks_at_waits_and_ends_of_workflows_lock_in_one_order(database_url: str) -> None:
+    """Whoever ends a family holds one after the other, by seq; waits are looked at in any order."""
+
+    async def body(session: AsyncSession) -> None:
+        who = await come(session)
+        first, second, target = await seqs_of(session, {}, {}, {})
+        await claim(session, who, 3)
+        both = [wait_for_end(second, target), wait_for_end(first, target)]
+        await waits.begin(session, SCHEMA, both)
+        async with opened(database_url) as one:
+            await one.run((b"BEGIN", {}))
+            await one.run((b"SELECT towpath.hold(%(seq)s)", {"seq": first}))
+            looking = meanwhile(waits.look(session, SCHEMA, both))
+            await until_locked(database_url)
+            await one.run((b"SELECT towpath.hold(%(seq)s)", {"seq": second}))
+            await one.run((b"COMMIT", {}))
+        assert {look.state for look in (await looking).values()} == {None}
+
+    on(database_url, UNLIMITED, body)
+
+
+def test_a_wake_up_and_a_time_that_comes_at_once_do_not_wait_for_each_other(
+    database_url: str,
+) -> None:
+    """One turn rouses and then waits for the gate that another has, which takes the same workflow."""
+
+    async def body(session: AsyncSession) -> None:
+        who, other = await come(session), await come(session)
+        (seq,) = await seqs_of(session, {})
+        assert await claim(session, who, 1) == [seq]
+        wait = Wait(
+            seq=seq, attempt=1, position="1", verb="towpath.recv", kind=WaitKind.MESSAGE,
+            target=seq, topic="", seconds=0.05,
+        )  # fmt: skip
+        await waits.begin(session, SCHEMA, [wait])
+        await waits.put_to_sleep(session, SCHEMA, [(seq, 1)], [], [], [MAIL])
+        await rows(
+            session, "SELECT towpath.deliver(%(s)s, '', 'json', '1', NULL, false)::text", s=seq
+        )
+        await until_due(session)
+        request = claims.ClaimRequest(
+            queue=MAIL,
+            limit=1,
+            revision=(await turn_of(session, other, 1)).claims[0].revision,
+            way=claims.ClaimWay.AWAKE,
+        )
+        awaking = claims.Turn(worker=other, names=NAMES, claims=[request])
+        rousing = await turn_of(session, who, 1)
+        async with held(
+            database_url, lambda s: claims.take_turn(s, SCHEMA, awaking), before="claim_awake"
+        ) as goes_on:
+            roused = meanwhile(claims.take_turn(session, SCHEMA, rousing))
+            await until_locked(database_url)
+        assert [c.seq for c in (await goes_on).claimed[MAIL]] == [seq]
+        await roused
 
     on(database_url, QueueSettings(concurrency=9), body)

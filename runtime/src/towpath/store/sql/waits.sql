@@ -33,15 +33,17 @@ FROM {schema}.settle(
     %(targets)s::bigint[], %(topics)s::text[]) AS s
 
 -- name: drop_waits
--- Waits that are recorded as steps, or whose workflow goes on without them. A stale attempt's wait is its
--- successor's by now, and stays.
+-- Waits that are recorded as steps, or whose workflow goes on, or has ended, without them. A stale attempt's
+-- wait is its successor's by now, and stays.
 DELETE FROM {schema}.wait WHERE ctid = ANY (ARRAY(
     SELECT w.ctid
     FROM unnest(%(seqs)s::bigint[], %(attempts)s::integer[], %(positions)s::text[]) AS g (seq, attempt, position)
     CROSS JOIN LATERAL (
         SELECT w.ctid, w.seq, w.position FROM {schema}.wait w
         WHERE w.seq = g.seq AND w.position = g.position LIMIT 1) AS w
-    WHERE g.seq = 0 OR EXISTS (SELECT FROM {schema}.running r WHERE r.seq = g.seq AND r.attempt = g.attempt)
+    WHERE g.seq = 0
+       OR EXISTS (SELECT FROM {schema}.running r WHERE r.seq = g.seq AND r.attempt = g.attempt)
+       OR EXISTS (SELECT FROM {schema}.result r WHERE r.seq = g.seq)
     ORDER BY w.seq, w.position))
 
 -- name: call_me
@@ -160,8 +162,11 @@ WITH held AS (
     WHERE r.seq = ANY (ARRAY(SELECT m.seq FROM mine m WHERE m.asleep))
     RETURNING r.seq, r.attempt, r.queue, r.rank, r.line
 ), loaded AS (
-    UPDATE {schema}.wait w SET asleep = false
-    WHERE w.seq = ANY (ARRAY(SELECT m.seq FROM mine m WHERE m.asleep))
+    -- one that is locked is just roused by another's turn, which may wait for the gate that is held here
+    UPDATE {schema}.wait SET asleep = false WHERE ctid = ANY (ARRAY(
+        SELECT w.ctid FROM {schema}.wait w
+        WHERE w.seq = ANY (ARRAY(SELECT m.seq FROM mine m WHERE m.asleep))
+        FOR NO KEY UPDATE SKIP LOCKED))
 )
 SELECT p.seq, p.attempt, w.id, w.secret, p.queue, w.name, w.codec, w.input, p.rank, p.line
 FROM placed p JOIN {schema}.workflow w ON w.seq = p.seq
