@@ -350,3 +350,30 @@ def test_waits_that_cannot_be_are_refused(app: App, launched: Launch) -> None:
     assert queue.enqueue(order).get_result(timeout=20) == ["refused"] * 5
     with pytest.raises(WorkflowNotFoundError):
         app.retrieve_workflow("nobody").get_result(timeout=1)
+
+
+def test_waits_that_their_code_gave_up_leave_nothing(
+    app: App, launched: Launch, database_url: str
+) -> None:
+    """Whenever it does: before they are written, while, long after, or with the end of the workflow."""
+    queue = app.queue("orders")
+
+    @app.workflow(name="impatient")
+    async def impatient(seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(app.recv_async("in", timeout_seconds=None), seconds)
+
+    @app.workflow(name="first of two")
+    async def first_of_two() -> None:
+        receiving = asyncio.create_task(app.recv_async("in", timeout_seconds=None))
+        sleeping = asyncio.create_task(app.sleep_async(0.02))
+        await asyncio.wait({receiving, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+
+    launched(slots=50)
+    handles = [queue.enqueue(impatient, 0.0005 * (n % 40)) for n in range(200)]
+    handles += [queue.enqueue(first_of_two) for _ in range(50)]
+    for handle in handles:
+        handle.get_result(timeout=30)
+    with psycopg.connect(database_url, autocommit=True) as watch:
+        left = b"SELECT count(*) FROM towpath.wait WHERE seq > 0"
+        wait_until(lambda: watch.execute(left).fetchone() == (0,), seconds=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from towpath.executor.context import Execution, OpenWait
 from towpath.executor.engine import Engine
 from towpath.executor.positions import current_branch
 from towpath.executor.steps import Pace
-from towpath.store.waits import STALE, Look, Wait, WaitKind
+from towpath.store.waits import STALE, Begun, Look, Wait, WaitKind
 
 T = TypeVar("T")
 
@@ -72,17 +73,22 @@ async def _until_over(execution: Execution, opened: OpenWait) -> Look:
                 return await engine.hub.wait(wait, None)
         except TimeoutError:
             pass
+    beginning = engine.beginner.add(wait)
     try:
-        return await _write_and_wait(execution, opened)
+        return await _write_and_wait(execution, opened, beginning)
     except asyncio.CancelledError:
         if execution.interruption is None:  # the code no longer wants it; nobody else will
-            engine.dropper.add(wait)
+            beginning.add_done_callback(
+                lambda _: engine.dropper.add(wait)
+            )  # not before it is there
         raise
 
 
-async def _write_and_wait(execution: Execution, opened: OpenWait) -> Look:
+async def _write_and_wait(
+    execution: Execution, opened: OpenWait, beginning: concurrent.futures.Future[Begun | None]
+) -> Look:
     engine, wait = execution.engine, opened.wait
-    begun = await asyncio.wrap_future(engine.beginner.add(wait))
+    begun = await asyncio.wrap_future(beginning)
     if begun is None:
         return Look(STALE, None, None)
     if begun.verb != wait.verb:
