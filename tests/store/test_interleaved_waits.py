@@ -33,7 +33,7 @@ async def awake(session: AsyncSession) -> list[Seq]:
 
 async def until_due(session: AsyncSession) -> None:
     """Wait until the times of all waits have passed."""
-    while await rows(session, "SELECT FROM towpath.wait WHERE due > towpath.clock()"):  # noqa: ASYNC110
+    while await rows(session, "SELECT 1 FROM towpath.wait WHERE due > towpath.clock()"):  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 
