@@ -24,7 +24,7 @@ from towpath import App
 from towpath.errors import DatabaseUnreachableError
 from towpath.local import postgres
 
-LEASE_SECONDS = 1.0
+LEASE_SECONDS = 2.0
 
 
 @pytest.fixture
@@ -65,6 +65,10 @@ def kill(server: postgres.Server) -> None:
     wait_until(lambda: not server.running, what="Postgres is gone")
 
 
+WORKERS = 20
+
+
+@pytest.mark.timeout(180)
 def test_workers_and_waiting_handles_survive_an_outage(
     restartable: Callable[[], postgres.Server],
     app_on: Callable[[str], App],
@@ -73,38 +77,39 @@ def test_workers_and_waiting_handles_survive_an_outage(
     """An outage of three leases under load: all end at their first attempt, each step has run once."""
     monkeypatch.setenv("TOWPATH_LEASE_SECONDS", f"{LEASE_SECONDS}")
     server = restartable()
-    app = app_on(server.url)
-    queue = app.queue("orders", concurrency=5)
     runs: Counter[int] = Counter()
     lock = threading.Lock()
 
-    @app.step(name="charge")
     def charge(order: int) -> int:
         time.sleep(0.01)
         with lock:
             runs[order] += 1
         return order
 
-    @app.workflow(name="fulfil")
-    def fulfil(order: int) -> int:
-        return charge(order * 2) + charge(order * 2 + 1)
+    for number in range(WORKERS):
+        app = app_on(server.url)
+        queue = app.queue("orders", concurrency=2 * WORKERS)
+        step = app.step(name="charge")(charge)
 
-    worker = app.launch(slots=8)
-    assert worker.wait_until_ready(20)
-    handles = [queue.enqueue(fulfil, order) for order in range(200)]
+        def fulfil(order: int, step: Callable[[int], int] = step) -> int:
+            return step(order * 2) + step(order * 2 + 1)
+
+        workflow = app.workflow(name="fulfil")(fulfil)
+        assert app.launch(slots=4).wait_until_ready(20), number
+    handles = [queue.enqueue(workflow, order) for order in range(400)]
     results: list[int] = []
     waiting = threading.Thread(target=lambda: results.append(handles[-1].get_result(timeout=60)))
     waiting.start()
-    wait_until(lambda: sum(runs.values()) > 40)
+    wait_until(lambda: sum(runs.values()) > 80)
     kill(server)
     with pytest.raises(DatabaseUnreachableError):
         app_on(server.url).retrieve_workflow("any")
     time.sleep(3 * LEASE_SECONDS)  # the outage itself
     again = restartable()
     assert again.port == server.port
-    assert [h.get_result(timeout=60) for h in handles] == [order * 4 + 1 for order in range(200)]
+    assert [h.get_result(timeout=60) for h in handles] == [order * 4 + 1 for order in range(400)]
     waiting.join(10)
-    assert results == [199 * 4 + 1]
+    assert results == [399 * 4 + 1]
     with psycopg.connect(again.url) as watch:
         rows = watch.execute("SELECT DISTINCT status, attempt FROM towpath.result").fetchall()
         assert rows == [("SUCCESS", 1)]

@@ -36,8 +36,9 @@ class Outage:
 class BackOff:
     """Pauses of one caller that tries again, with jitter."""
 
-    def __init__(self, outage: Outage) -> None:
+    def __init__(self, outage: Outage, *, longest: float = LONGEST_PAUSE_SECONDS) -> None:
         self._outage = outage
+        self._longest = min(longest, LONGEST_PAUSE_SECONDS)
         self._seconds = FIRST_PAUSE_SECONDS
 
     def failed(self, error: Exception) -> None:
@@ -47,7 +48,7 @@ class BackOff:
     async def pause(self) -> None:
         """Wait before the next try."""
         await asyncio.sleep(self._seconds * _random.uniform(0.5, 1.0))
-        self._seconds = min(self._seconds * 2, LONGEST_PAUSE_SECONDS)
+        self._seconds = min(self._seconds * 2, self._longest)
 
     def over(self) -> None:
         """Note a success."""
