@@ -26,8 +26,9 @@ class Job(NamedTuple):
     """What a worker process is given.
 
     `launching` is called right before the system's worker is launched and `ready` when it serves.
-    Of the settings, `sleep` (seconds of each function), `queues` (how many idle ones instead of `q`)
-    and `queue` (the library's own options of `q`) mean the same to every system.
+    Of the settings, `sleep` (seconds of each function), `queues` (how many idle ones instead of `q`),
+    `queue` (the library's own options of `q`), `steps` (of each workflow; `async`, or not) and
+    `waits_for` (see `Adapter.wait`) mean the same to every system.
     """
 
     recorder: Recorder
@@ -39,6 +40,21 @@ class Job(NamedTuple):
     def sleep(self) -> float:
         """How many seconds each function lasts."""
         return float(self.settings.get("sleep", 0))
+
+    @property
+    def steps(self) -> int:
+        """How many steps each workflow has."""
+        return int(self.settings.get("steps", 0))
+
+    @property
+    def is_async(self) -> bool:
+        """Whether workflows and steps are coroutines."""
+        return bool(self.settings.get("async", False))
+
+    @property
+    def waits_for(self) -> str:
+        """What a process beside the worker waits for, or sends; empty where none does."""
+        return str(self.settings.get("waits_for", ""))
 
     @property
     def idle_queues(self) -> list[str]:
@@ -117,6 +133,13 @@ class Adapter:
 
     def send(self, pace: Pace) -> list[Sent]:
         """Enqueue jobs one at a time at random gaps."""
+        raise NotImplementedError
+
+    def wait(self, kind: str, pace: Pace) -> list[Sent]:
+        """Beside a worker with the settings `waits_for`: await results or events, or send messages.
+
+        Of a result and an event, `after` says when it was there; of a message, `before` when it was sent.
+        """
         raise NotImplementedError
 
     def work(self, job: Job) -> None:

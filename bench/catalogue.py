@@ -20,6 +20,8 @@ from bench.workloads import (
     partitions,
     second,
     snapshot,
+    steps,
+    waits,
 )
 
 
@@ -48,6 +50,8 @@ WORKLOADS: dict[str, Workload] = {
     "concurrency": concurrency,
     "limiter": limiter,
     "partitions": partitions,
+    "steps": steps,
+    "waits": waits,
     "idle": idle,
     "backlog": backlog,
     "snapshot": snapshot,

@@ -34,8 +34,9 @@ def _run(adapter: Adapter, command: str, given: dict[str, Any]) -> Any:
         return adapter.enqueue(given["count"])
     if command == "bulk":
         return adapter.bulk(given["count"], given["size"])
-    if command == "send":
-        return adapter.send(Pace(given["count"], given["shortest"], given["longest"]))
+    if command in ("send", "wait"):
+        pace = Pace(given["count"], given["shortest"], given["longest"])
+        return adapter.send(pace) if command == "send" else adapter.wait(given["kind"], pace)
     assert command == "work", command
     return adapter.work(_job(given))
 

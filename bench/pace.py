@@ -21,7 +21,7 @@ class Pace:
     """Calls at random gaps, the same gaps in every run."""
 
     def __init__(self, count: int, shortest: float, longest: float) -> None:
-        self._count = count
+        self.count = count
         self._shortest, self._longest = shortest, longest
         self._random = random.Random(7)  # noqa: S311 - repeatable on purpose
 
@@ -31,7 +31,7 @@ class Pace:
     def run(self, send: Callable[[int], object]) -> list[Sent]:
         """Call `send` with 0, 1, 2, ..."""
         sent = []
-        for number in range(self._count):
+        for number in range(self.count):
             time.sleep(self._gap())
             before = time.monotonic()
             send(number)
@@ -41,7 +41,7 @@ class Pace:
     async def run_async(self, send: Callable[[int], Awaitable[object]]) -> list[Sent]:
         """Await `send` with 0, 1, 2, ..."""
         sent = []
-        for number in range(self._count):
+        for number in range(self.count):
             await asyncio.sleep(self._gap())
             before = time.monotonic()
             await send(number)

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from bench.adapter import Adapter, Connection, Fill, Job, database_url
+from bench.adapters import dbos_workflows
 from bench.pace import Pace, Sent
 
 VERSION = "v1"
@@ -113,17 +114,24 @@ class Dbos(Adapter):
         client.enqueue(OPTIONS, -1)
         return pace.run(lambda number: client.enqueue(OPTIONS, number))
 
+    def wait(self, kind: str, pace: Pace) -> list[Sent]:
+        """Wait for workflows' ends or events, or send to one that waits."""
+        client = self._make_client()
+        if kind == "message":
+            receiver = client.enqueue(OPTIONS, pace.count).workflow_id
+            return pace.run(lambda number: client.send(receiver, number, "number"))
+        if kind == "event":
+            return pace.run(
+                lambda number: client.get_event(
+                    client.enqueue(OPTIONS, number).workflow_id, "number", timeout_seconds=20
+                )
+            )
+        return pace.run(lambda number: client.enqueue(OPTIONS, number).get_result())
+
     def work(self, job: Job) -> None:
-        """Run the library's worker; a sync function, which it runs faster than an async one."""
+        """Run the library's worker."""
         dbos = self._configure()
-
-        def noop(number: int) -> None:
-            place = job.recorder.start(number)
-            if job.sleep:
-                time.sleep(job.sleep)
-            job.recorder.end(place)
-
-        dbos.workflow(name="noop")(noop)
+        dbos.workflow(name="noop")(dbos_workflows.make_function(dbos, job))
         job.launching()
         dbos.launch()
         for name in job.idle_queues:

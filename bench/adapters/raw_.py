@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from bench.adapter import Adapter, Connection, Fill, Job, Settings, connect
-from bench.adapters import raw_limits
+from bench.adapters import raw_limits, raw_steps
 from bench.pace import Pace, Sent
 
 SCHEMA = """
@@ -51,10 +51,11 @@ class Raw(Adapter):
         with connect(self.database) as connection:
             connection.execute(SCHEMA)
             connection.execute(raw_limits.SCHEMA)
+            connection.execute(raw_steps.SCHEMA)
 
     def reset(self, connection: Connection) -> None:
         """Empty the tables."""
-        connection.execute("TRUNCATE job, gate, start, part RESTART IDENTITY")
+        connection.execute("TRUNCATE job, gate, start, part, step RESTART IDENTITY")
         connection.execute("INSERT INTO gate (running) VALUES (0)")
 
     def fill(self, connection: Connection, fill: Fill) -> None:
@@ -126,6 +127,8 @@ class Raw(Adapter):
             raw_limits.work_limiter(job, connection)
         elif mode == "partitions":
             raw_limits.work_partitions(job, connection)
+        elif job.steps:
+            raw_steps.work_steps(job, connection, CLAIM, COMPLETE)
         else:
             self._drain(job, connection, job.settings)
 

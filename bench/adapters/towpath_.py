@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from bench.adapter import Adapter, Connection, Fill, Job, Settings, database_url
-from bench.adapters import towpath_rows
+from bench.adapters import towpath_rows, towpath_workflows
 from bench.pace import Pace, Sent
 
 
@@ -73,6 +73,21 @@ class Towpath(Adapter):
         queue.enqueue(noop, -1)
         return pace.run(lambda number: queue.enqueue(noop, number))
 
+    def wait(self, kind: str, pace: Pace) -> list[Sent]:
+        """Wait for workflows' ends or events, or send to one that waits."""
+        queue, noop = self._declare()
+        towpath = self._configure()
+        if kind == "message":
+            receiver = queue.enqueue(noop, pace.count).workflow_id
+            return pace.run(lambda number: towpath.send(receiver, number, "number"))
+        if kind == "event":
+            return pace.run(
+                lambda number: towpath.get_event(
+                    queue.enqueue(noop, number).workflow_id, "number", timeout_seconds=20
+                )
+            )
+        return pace.run(lambda number: queue.enqueue(noop, number).get_result(timeout=20))
+
     def work(self, job: Job) -> None:
         """Run a worker in this process."""
         self._declare(job)
@@ -93,13 +108,10 @@ class Towpath(Adapter):
         towpath = self._configure()
 
         def noop(number: int) -> None:
-            if job:
-                place = job.recorder.start(number)
-                if job.sleep:
-                    time.sleep(job.sleep)
-                job.recorder.end(place)
+            raise AssertionError(f"{number}: the workers run their own")
 
-        workflow = towpath.workflow(name="noop")(noop)
+        function = noop if job is None else towpath_workflows.make_function(towpath, job)
+        workflow = towpath.workflow(name="noop")(function)
         if job and job.idle_queues:
             return [towpath.Queue(name) for name in job.idle_queues], workflow
         return towpath.Queue("q", **(job.queue_options if job else {})), workflow
