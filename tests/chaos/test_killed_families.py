@@ -1,6 +1,7 @@
 """Processes killed at random under workflows with children and messages: all of it happens once.
 
-`TOWPATH_CHAOS_WORKFLOWS` is how many workflows there are, `TOWPATH_CHAOS_SEED` repeats a walk.
+`TOWPATH_CHAOS_WORKFLOWS` is how many workflows there are (10,000 take one to two minutes on two cores),
+`TOWPATH_CHAOS_SEED` repeats a walk.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from tests.fixtures.workers import WorkerProcess, worker_processes
 
 APPLICATION = Path(__file__).parent / "application"
 WORKERS, CHILDREN, MESSAGES = 4, 3, 2
-FAMILIES = int(os.environ.get("TOWPATH_CHAOS_WORKFLOWS", "10000")) // (1 + CHILDREN)
+FAMILIES = int(os.environ.get("TOWPATH_CHAOS_WORKFLOWS", "6000")) // (1 + CHILDREN)
 STEPS = {"open_family", "book", "prepare", "add"}
-STEPS_BETWEEN_KILLS = 600
+STEPS_BETWEEN_KILLS = 1200
 
 Watch = psycopg.Connection[Any]
 Start = Callable[[int], WorkerProcess]
@@ -93,6 +94,8 @@ def kill_until_all_have_ended(
     killed, steps = 0, 0
     while count(watch, "SELECT count(*) FROM towpath.result") < FAMILIES * (1 + CHILDREN):
         time.sleep(0.05)
+        failed = "SELECT output FROM towpath.result WHERE status <> 'SUCCESS' LIMIT 1"
+        assert watch.execute(failed).fetchone() is None
         for worker in workers:
             assert worker.process.poll() is None, (
                 f"ended by itself: {worker.log.read_text()[-2000:]}"
