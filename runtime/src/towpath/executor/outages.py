@@ -34,7 +34,10 @@ class Outage:
 
 
 class BackOff:
-    """Pauses of one caller that tries again, with jitter."""
+    """Pauses of one caller that tries again, with jitter.
+
+    A worker's are shorter than its lease: whoever is back first ends those of the others after one.
+    """
 
     def __init__(self, outage: Outage, *, longest: float = LONGEST_PAUSE_SECONDS) -> None:
         self._outage = outage

@@ -188,7 +188,6 @@ class Worker:
 
     async def _serve_until_drained(self) -> None:
         """Serve, and again after every outage; in the drain too, for what there is still to write."""
-        # back well within the lease that the first to return waits for before it ends those of others
         back_off = BackOff(self._engine.outage, longest=self.settings.lease.total_seconds() / 4)
         while True:
             try:
