@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -365,5 +366,5 @@ def test_the_worker_of_a_cancelled_workflow_is_called(
         wait_until(lambda: handle.get_status().status == "PENDING")
         if by == "hand":
             app.cancel_workflow(handle.workflow_id)
-        heard = (note.payload for note in listening.notifies(timeout=10))
-        assert "tasks,cancelled" in heard
+        with closing(listening.notifies(timeout=10)) as notes:
+            assert "tasks,cancelled" in (note.payload for note in notes)
