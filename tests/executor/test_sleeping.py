@@ -301,6 +301,61 @@ class Computing:
 
 
 @pytest.mark.usefixtures("sleepy")
+@pytest.mark.parametrize(
+    "options",
+    [{"worker_concurrency": 1}, {"concurrency": 1, "release_while_waiting": True}],
+    ids=["a worker's", "released"],
+)
+def test_what_wakes_up_goes_before_what_waits_in_line(
+    app: App, launched: Launch, watch: Watch, options: dict[str, Any]
+) -> None:
+    """A queue that is never empty gives the next place that comes free to whoever goes on."""
+    queue = app.queue("orders", polling_interval_sec=60, **options)
+    ended: list[int] = []
+
+    @app.workflow(name="nap")
+    def nap() -> int:
+        app.recv("go", timeout_seconds=None)
+        return len(ended)
+
+    @app.workflow(name="order")
+    def order(number: int) -> None:
+        time.sleep(0.01)
+        ended.append(number)
+
+    launched()
+    napping = queue.enqueue(nap)
+    wait_until(lambda: asleep(watch) == 1)
+    queue.enqueue_many(order, [(n,) for n in range(500)])
+    wait_until(lambda: len(ended) > 10)
+    app.send(napping.workflow_id, None, "go")
+    told_at = len(ended)
+    assert napping.get_result(timeout=30) - told_at < 10
+
+
+@pytest.mark.usefixtures("sleepy")
+def test_calls_for_others_delay_nobody_who_sleeps(app: App, launched: Launch, watch: Watch) -> None:
+    """A transaction sends to hundreds that have not begun, and then to one that sleeps."""
+    queue = app.queue("orders", polling_interval_sec=60)
+
+    @app.workflow(name="nap")
+    def nap() -> str:
+        return str(app.recv("go", timeout_seconds=None))
+
+    launched(slots=2)
+    napping = queue.enqueue(nap)
+    wait_until(lambda: asleep(watch) == 1)
+    later = queue.enqueue_many(nap, [EnqueueItem(options=IN_AN_HOUR) for _ in range(300)])
+    with watch.transaction():
+        for handle in [*(h for h, _ in later), napping]:
+            watch.execute("SELECT towpath.send(%s, '1', 'go')", [handle.workflow_id])
+    assert napping.get_result(timeout=10) == "1"
+
+
+IN_AN_HOUR = EnqueueOptions(delay_seconds=3600)
+
+
+@pytest.mark.usefixtures("sleepy")
 def test_the_place_in_a_partition_is_never_released(
     app: App, launched: Launch, watch: Watch
 ) -> None:

@@ -117,7 +117,8 @@ class Dispatcher:
             view = self.queues.find(execution.queue)
             if view is None:
                 continue
-            view.hot = view.hot or view.limited
+            if view.limited:
+                view.has_room()
             if execution.late:
                 view.was_late(now)
         if asleep:

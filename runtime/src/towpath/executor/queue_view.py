@@ -38,6 +38,7 @@ class QueueView:
         wants_sleep: Whether `sleeper` is to say that this worker waits for a call.
         ripen: Whether delayed workflows, or sleeping ones, may have become due.
         awake: Whether workflows whose wait is over may be there to go on; a pause does not hold them.
+        left_awake: The first of them that was left, as there was no room: it goes before what begins.
         wants_outlook: Whether to ask when something becomes due.
         stray: Whether partitioning was switched and workflows of before are to be gathered.
         passed: The places that the last claim passed, by name.
@@ -54,6 +55,7 @@ class QueueView:
     wants_outlook: bool = False
     ripen: bool = True
     awake: bool = False
+    left_awake: int | None = None
     stray: bool = False
     full_claims: int = 0
     polled_at: float = 0.0
@@ -120,7 +122,6 @@ class QueueView:
     ) -> None:
         """Believe what a claim came back with, after `took` seconds."""
         if request.way is ClaimWay.AWAKE:
-            self.awake |= len(rows) == request.limit
             return
         if len(rows) == request.limit:
             self.hot = True
@@ -132,6 +133,16 @@ class QueueView:
         self.wants_wake = False
         self.passed = {}
         self.wants_sleep = not self.asleep
+
+    def went_on(self, left: int | None) -> None:
+        """Take the first of those who can go on that a claim has left: another one than before is asked for."""
+        self.awake |= left is not None and left != self.left_awake
+        self.left_awake = left
+
+    def has_room(self) -> None:
+        """A place may be free: whoever was left takes it before what begins."""
+        self.hot = True
+        self.awake |= self.left_awake is not None
 
     def _pass(
         self, request: ClaimRequest, rows: Sequence[Claimed], now: float, took: float

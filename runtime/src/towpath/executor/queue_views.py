@@ -49,7 +49,8 @@ class QueueViews:
         """Look at a queue: a NOTIFY named it, or this process has put something there."""
         view = self._views.get(name)
         if view is not None and not view.hot:
-            view.hot, view.passed = True, {}
+            view.passed = {}
+            view.has_room()
             self._wake()
 
     def rouse(self, name: QueueName) -> None:
@@ -153,7 +154,10 @@ class QueueViews:
                 view.hot |= result.gathered[name] > 0
 
     def look_ahead(self, result: TurnResult) -> None:
-        """Take when something becomes due; wake where there is more to do at once."""
+        """Take when something becomes due, and who was left; wake where there is more to do at once."""
+        for name, left in result.left_awake.items():
+            if (view := self._views.get(name)) is not None:
+                view.went_on(left)
         for name, outlook in result.outlook.items():
             view = self._views.get(name)
             if view is None:

@@ -154,6 +154,7 @@ class TurnResult:
         ripened: How many delayed workflows joined the line, or sleeping ones can go on, of at most
             1,000 a queue.
         gathered: How many workflows partitioning's switch had left behind, of at most 1,000.
+        left_awake: Of those that can go on, the number of the first that was left where it is.
     """
 
     claimed: dict[QueueName, list[Claimed]] = field(default_factory=dict)
@@ -161,6 +162,7 @@ class TurnResult:
     outlook: dict[QueueName, Outlook] = field(default_factory=dict)
     ripened: dict[QueueName, int] = field(default_factory=dict)
     gathered: dict[QueueName, int] = field(default_factory=dict)
+    left_awake: dict[QueueName, int | None] = field(default_factory=dict)
 
 
 _CLAIMS = {ClaimWay.PARTITIONED: "claim_partitioned", ClaimWay.AWAKE: "claim_awake"}
@@ -228,6 +230,7 @@ def _add_claim(calls: _Calls, turn: Turn, request: ClaimRequest) -> None:
     }
     if request.way is ClaimWay.AWAKE:
         calls.add("claim_awake", parameters, request.queue)
+        calls.add("first_awake", parameters, request.queue)
         return
     if request.way is ClaimWay.PARTITIONED:
         # more than are taken, so that all are folded in time; not all at once, which would hold up claims
@@ -270,6 +273,7 @@ def _result(calls: _Calls, turn: Turn, results: Sequence[list[Row]]) -> TurnResu
             for q in calls.queues("ripen")
         },
         {q: calls.rows(results, "gather", q)[0][0] for q in calls.queues("gather")},
+        {q: calls.rows(results, "first_awake", q)[0][0] for q in calls.queues("first_awake")},
     )
 
 

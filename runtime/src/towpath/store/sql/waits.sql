@@ -172,6 +172,16 @@ SELECT p.seq, p.attempt, w.id, w.secret, p.queue, w.name, w.codec, w.input, p.ra
 FROM placed p JOIN {schema}.workflow w ON w.seq = p.seq
 ORDER BY p.seq
 
+-- name: first_awake
+-- After claim_awake: the first that it has left, since there was no room for it, or others hold it; null for none.
+SELECT min(a.n)
+FROM unnest(%(names)s::text[]) AS known (name)
+CROSS JOIN unnest(%(versions)s::text[]) AS v (version)
+CROSS JOIN LATERAL (
+    SELECT a.n FROM {schema}.awake a
+    WHERE a.queue = %(queue)s AND a.name = known.name AND a.version = v.version
+    ORDER BY a.n LIMIT 1) AS a
+
 -- name: tell_ends
 -- Those who wait for the ends of workflows, and do not run here.
 SELECT {schema}.tell('end', array_agg(t.seq), '')
