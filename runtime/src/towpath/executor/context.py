@@ -150,8 +150,7 @@ class Execution:
     def check_wait(self) -> None:
         """As `check`, where a wait was cut short: it can sleep."""
         if self.interruption is not None:
-            self.raised = True
-            raise WorkflowInterrupted(workflow_id=self.workflow_id, reason=self.interruption)
+            raise self._raising(self.interruption)
 
     def fenced(self) -> WorkflowInterrupted:
         """Note that the attempt may write nothing any more; the caller raises what is returned.
@@ -161,10 +160,13 @@ class Execution:
         """
         self.interrupt("another attempt has taken over", Then.BACK)
         self.then = Then.BACK
+        return self._raising("another attempt has taken over")
+
+    def _raising(self, reason: str) -> WorkflowInterrupted:
         self.raised = True
-        return WorkflowInterrupted(
-            workflow_id=self.workflow_id, reason="another attempt has taken over"
-        )
+        if self.branch is not None:
+            self.branch.interrupted = True
+        return WorkflowInterrupted(workflow_id=self.workflow_id, reason=reason)
 
 
 _execution: contextvars.ContextVar[Execution | None] = contextvars.ContextVar(

@@ -32,9 +32,12 @@ class Branch:
         children: The branches of those that it has made and that have not ended.
         waits: How many durable waits are under way in the task itself.
         steps: How many steps, from their functions to their records.
+        interrupted: Of the workflow's own: whether the interruption of the attempt was raised in it.
     """
 
-    __slots__ = ("_next", "_prefix", "children", "parent", "steps", "task", "waits")
+    __slots__ = (
+        "_next", "_prefix", "children", "interrupted", "parent", "steps", "task", "waits",
+    )  # fmt: skip
 
     def __init__(self, prefix: str = "", parent: Branch | None = None) -> None:
         self._prefix = prefix
@@ -44,6 +47,7 @@ class Branch:
         self.task: asyncio.Task[Any] | None = None
         self.waits = 0
         self.steps = 0
+        self.interrupted = False
 
     def take(self) -> str:
         """Return the next position."""
@@ -62,14 +66,17 @@ class Branch:
         self.children.add(child)
         return child
 
-    def join(self) -> None:
+    def end(self, task: asyncio.Task[Any]) -> None:
         """The task has ended; those that outlive it are its parent's."""
-        if self.parent is None:
-            return
-        self.parent.children.discard(self)
+        parent = root = self.parent or self
+        parent.children.discard(self)
         for child in self.children:
-            child.parent = self.parent
-            self.parent.children.add(child)
+            child.parent = parent
+            parent.children.add(child)
+        while root.parent is not None:
+            root = root.parent
+        if root.interrupted and not task.cancelled():
+            task.exception()  # so that asyncio logs no interruption which nobody awaits
 
     @property
     def tasks(self) -> list[tuple[Branch, asyncio.Task[Any]]]:
@@ -80,6 +87,11 @@ class Branch:
             if child.task is not None:
                 found.append((child, child.task))
         return found
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the task is in a step, or one that it has made, which ends with it."""
+        return self.steps > 0 or any(child.in_step for child in list(self.children))
 
     @property
     def only_waits(self) -> bool:
@@ -150,7 +162,7 @@ def workflow_task_factory(
     branch = parent.fork()
     context.run(_branch.set, branch)
     task = branch.task = asyncio.Task(coro, loop=loop, context=context, **options)
-    task.add_done_callback(lambda _: branch.join())
+    task.add_done_callback(branch.end)
     return task
 
 

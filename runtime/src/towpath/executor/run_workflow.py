@@ -146,16 +146,13 @@ async def _end_tasks(execution: Execution) -> None:
     asked: set[asyncio.Task[None]] = set()
     while execution.branch is not None and (left := execution.branch.tasks):
         for branch, task in left:
-            in_step = execution.interruption is not None and branch.steps > 0
-            if task not in asked and not in_step:
+            spared = execution.interruption is not None and branch.in_step
+            if task not in asked and not spared:
                 asked.add(task)
                 task.cancel()
-        done, _ = await asyncio.wait(
+        await asyncio.wait(
             [task for _, task in left], timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
-        for task in done:  # nobody else asks what an interrupted attempt's tasks raised
-            if execution.interruption is not None and not task.cancelled():
-                task.exception()
 
 
 class _Job:

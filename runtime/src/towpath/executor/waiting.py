@@ -121,7 +121,7 @@ async def _without_slot(execution: Execution, waited: Coroutine[Any, Any, T]) ->
     Raises:
         WorkflowInterrupted: the attempt was interrupted while it waited.
     """
-    loop = asyncio.get_running_loop()
+    loop, waiting = asyncio.get_running_loop(), asyncio.current_task()
     task = loop.create_task(waited)
     execution.seat.begin_wait()
 
@@ -132,7 +132,8 @@ async def _without_slot(execution: Execution, waited: Coroutine[Any, Any, T]) ->
     try:
         return await task
     except asyncio.CancelledError:
-        execution.check_wait()
+        if waiting is None or not waiting.cancelling():  # else the code itself no longer wants it
+            execution.check_wait()
         raise
     finally:
         execution.end_wait(wake)
