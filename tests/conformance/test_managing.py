@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -368,3 +369,34 @@ def test_the_worker_of_a_cancelled_workflow_is_called(
             app.cancel_workflow(handle.workflow_id)
         with closing(listening.notifies(timeout=10)) as notes:
             assert "tasks,cancelled" in (note.payload for note in notes)
+
+
+def test_a_result_of_what_was_deleted_is_not_waited_for(app: App, launched: Launch) -> None:
+    """By a handle from before, waiting already or not, and by a workflow that waits for it."""
+
+    @app.workflow(name="wait")
+    def wait() -> None:
+        app.recv(timeout_seconds=None)
+
+    @app.workflow(name="await")
+    def await_other(workflow_id: str) -> str:
+        try:
+            app.retrieve_workflow(workflow_id).get_result()
+        except WorkflowNotFoundError as error:
+            return error.workflow_id
+        return ""
+
+    launched()
+    tasks, others = app.queue("tasks"), app.queue("others")
+    handle = tasks.enqueue(wait)
+    parent = others.enqueue(await_other, handle.workflow_id)
+    wait_until(lambda: parent.get_status().status == "PENDING")
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(handle.get_result, timeout=20)
+        wait_until(lambda: not waiting.done() and handle.get_status().status == "PENDING")
+        app.delete_workflow(handle.workflow_id)
+        with pytest.raises(WorkflowNotFoundError):
+            waiting.result()
+    with pytest.raises(WorkflowNotFoundError):
+        handle.get_result(timeout=20)
+    assert parent.get_result(timeout=20) == handle.workflow_id

@@ -12,6 +12,7 @@ from towpath.domain.errors import (
     MaxRecoveryAttemptsExceededError,
     ResultTimeoutError,
     WorkflowCancelledError,
+    WorkflowNotFoundError,
 )
 from towpath.domain.ids import Seq, WorkflowId, parse_generated_id
 from towpath.domain.status import WorkflowStatus
@@ -27,7 +28,7 @@ from towpath.insights.workflows import WorkflowInfo
 from towpath.store import workflows
 from towpath.store.session import run_blocking
 from towpath.store.steps import NewStep, RecordedStep
-from towpath.store.waits import OVER, Look, Wait, WaitKind
+from towpath.store.waits import GONE, OVER, Look, Wait, WaitKind
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -105,10 +106,9 @@ class _Started:
                 workflow_id=self._workflow_id, timeout_seconds=timeout_seconds or 0
             )
             return None, encode_failure(error)
-        status = WorkflowStatus(look.state or "")
-        if status is WorkflowStatus.SUCCESS:
+        if look.state == WorkflowStatus.SUCCESS:
             return look.output, None
-        if status is WorkflowStatus.ERROR:
+        if look.state == WorkflowStatus.ERROR:
             return None, look.output
         return None, encode_failure(_ending_error(self._workflow_id, look))
 
@@ -131,10 +131,9 @@ class _Started:
 
     def _value(self, look: Look) -> Any:
         """Return what the workflow returned, or raise what it ended with."""
-        status = WorkflowStatus(look.state or "")
-        if status is WorkflowStatus.SUCCESS:
+        if look.state == WorkflowStatus.SUCCESS:
             return self._engine().codec.decode(look.output or "null")
-        if status is WorkflowStatus.ERROR and look.output is not None:
+        if look.state == WorkflowStatus.ERROR and look.output is not None:
             raise decode_failure(look.output)
         raise _ending_error(self._workflow_id, look)
 
@@ -143,6 +142,8 @@ def _ending_error(workflow_id: str, look: Look) -> Exception:
     if look.state == WorkflowStatus.CANCELLED:
         reason = None if look.output is None else str(json.loads(look.output))
         return WorkflowCancelledError(workflow_id=workflow_id, reason=reason)
+    if look.state == GONE:
+        return WorkflowNotFoundError(workflow_id=workflow_id)
     return MaxRecoveryAttemptsExceededError(workflow_id=workflow_id)
 
 
@@ -161,7 +162,7 @@ class WorkflowHandle(_Started, Generic[T_co]):
             ResultTimeoutError: it has not ended in time; it goes on.
             WorkflowCancelledError: it was cancelled.
             MaxRecoveryAttemptsExceededError: it was given up.
-            WorkflowNotFoundError: there is none of this id.
+            WorkflowNotFoundError: there is none of this id, or it was deleted.
             Exception: what the workflow raised.
         """
         refuse_blocking("get_result", "(await queue.enqueue_async(...)).get_result()")

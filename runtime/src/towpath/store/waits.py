@@ -68,6 +68,7 @@ CALLED_FOR_SECONDS = 60.0
 
 STALE = "stale"
 OVER = "over"
+GONE = "gone"
 COME = "come"
 
 
@@ -77,8 +78,8 @@ class Look:
 
     Attributes:
         state: None where it goes on; `come` with the output (a message is consumed, and recorded as
-            the step); the status of the workflow that has ended, with its output; `over` where its
-            time has passed; `stale` where the attempt has lost its place.
+            the step); the status of the workflow that has ended, with its output; `gone` where it was
+            deleted; `over` where its time has passed; `stale` where the attempt has lost its place.
         seconds: What is left of its time.
     """
 

@@ -255,6 +255,9 @@ BEGIN
             WHERE e.seq = g.target AND e.key = g.topic ORDER BY e.n DESC LIMIT 1;
         ELSIF g.kind = 'end' THEN
             SELECT r.status, r.output INTO state, output FROM result r WHERE r.seq = g.target;
+            IF NOT FOUND AND NOT EXISTS (SELECT FROM workflow w WHERE w.seq = g.target) THEN
+                state := 'gone';
+            END IF;
         END IF;
         IF state IS NULL AND begun.verb = g.verb THEN
             state := CASE WHEN begun.due <= clock() THEN 'over' END;
@@ -265,4 +268,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION {schema}.settle(bigint[], integer[], text[], text[], text[], bigint[], text[]) IS
-    'Which waits are over: come (a message is consumed, and recorded as the step), the status of what has ended, over (its time has passed), stale; null and the seconds left where it goes on.';
+    'Which waits are over: come (a message is consumed, and recorded as the step), the status of what has ended, gone where that was deleted, over (its time has passed), stale; null and the seconds left where it goes on.';
