@@ -442,7 +442,7 @@ def test_a_step_sends_as_from_outside(app: App, launched: Launch) -> None:
     ("call", "error", "said"),
     [
         (lambda a, w: a.send(w, 1, topic="x" * 256), WaitOptionError, "topic"),
-        (lambda a, w: a.send(w, 1, topic="a\x00"), WaitOptionError, "topic"),
+        (lambda a, w: a.send(w, 1, topic="a\x00"), WaitOptionError, "topic is .* without NUL"),
         (lambda a, w: a.send(w, 1, idempotency_key=3), WaitOptionError, "idempotency_key"),
         (lambda a, w: a.send(w, object()), ValueNotEncodableError, "message"),
         (lambda a, w: a.get_event(w, 3), WaitOptionError, "key"),
@@ -465,3 +465,18 @@ def test_what_cannot_be_sent_or_waited_for_is_refused(
         call(app, handle.workflow_id)
     with psycopg.connect(str(app._database_url)) as watch:
         assert count(watch, "SELECT count(*) FROM towpath.message") == 0
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "5", None, True])
+def test_what_is_no_time_to_sleep_is_refused(app: App, launched: Launch, seconds: Any) -> None:
+    """By the name of the argument of sleep, which has no None."""
+
+    @app.workflow(name="nap")
+    def nap() -> str:
+        with pytest.raises(WaitOptionError) as refused:
+            app.sleep(seconds)
+        return f"{refused.value.field}, {refused.value.allowed}"
+
+    launched()
+    said = app.start_workflow(nap).get_result(timeout=20)
+    assert said == "seconds, a number of seconds from 0 to 3155760000 (100 years)"

@@ -26,8 +26,11 @@ from towpath.store.waits import WaitKind
 
 DEFAULT_WAIT_SECONDS: Final = 60.0
 LONGEST_WAIT_SECONDS: Final = 3_155_760_000
-_ALLOWED_NAME: Final = f"a str of at most {MAX_NAME_LENGTH} characters"
-_ALLOWED_TIME: Final = "a number of seconds from 0 to 3155760000 (100 years), or None for no end"
+_ALLOWED_NAME: Final = (
+    f"a str of at most {MAX_NAME_LENGTH} characters, without NUL or lone surrogates"
+)
+_ALLOWED_LENGTH: Final = f"a number of seconds from 0 to {LONGEST_WAIT_SECONDS} (100 years)"
+_ALLOWED_TIME: Final = f"{_ALLOWED_LENGTH}, or None for no end"
 
 
 class SendsMessages(ABC):
@@ -215,10 +218,14 @@ def check_seconds(verb: str, seconds: object) -> None:
     Raises:
         WaitOptionError: it is not.
     """
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if seconds is None or (number and 0 <= seconds <= LONGEST_WAIT_SECONDS):  # type: ignore[operator]
+    if seconds is None or _is_time(seconds):
         return
     raise WaitOptionError(verb=verb, field="timeout_seconds", value=seconds, allowed=_ALLOWED_TIME)
+
+
+def _is_time(seconds: object) -> bool:
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    return number and 0 <= seconds <= LONGEST_WAIT_SECONDS  # type: ignore[operator]
 
 
 def _receiver(topic: str | None, seconds: float | None) -> tuple[Execution, str]:
@@ -229,11 +236,8 @@ def _receiver(topic: str | None, seconds: float | None) -> tuple[Execution, str]
 
 def _sleeper(seconds: float) -> Execution:
     execution = in_workflow("sleep")
-    if seconds is None:
-        raise WaitOptionError(
-            verb="sleep", field="seconds", value=seconds, allowed="a number of seconds"
-        )
-    check_seconds("sleep", seconds)
+    if not _is_time(seconds):
+        raise WaitOptionError(verb="sleep", field="seconds", value=seconds, allowed=_ALLOWED_LENGTH)
     return execution
 
 
