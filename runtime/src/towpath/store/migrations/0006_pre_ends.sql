@@ -1,5 +1,17 @@
 -- Version 2: what puts workflows in line, cancels and resumes them, with waits, versions and deadlines.
 
+CREATE FUNCTION {schema}.recoveries_after(r {schema}.running) RETURNS integer
+LANGUAGE sql STABLE SET search_path = {schema}, pg_catalog, pg_temp
+AS $$
+SELECT CASE
+    WHEN r.recoveries = 0 THEN 0
+    WHEN EXISTS (SELECT FROM step s WHERE s.seq = r.seq AND s.attempt = r.attempt) THEN 0
+    ELSE r.recoveries
+END
+$$;
+COMMENT ON FUNCTION {schema}.recoveries_after({schema}.running) IS
+    'How many recoveries a workflow has after an attempt that ends by itself: none once it has recorded a step.';
+
 CREATE OR REPLACE FUNCTION {schema}.line_up(given bigint[], of_attempts integer[], new_recoveries integer[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
 AS $$
@@ -11,7 +23,7 @@ BEGIN
     WITH back AS (
         DELETE FROM running r USING unnest(given, of_attempts, new_recoveries) AS g (seq, attempt, recoveries)
         WHERE r.seq = g.seq AND r.attempt = g.attempt
-        RETURNING r.seq, r.attempt, coalesce(g.recoveries, r.recoveries) AS recoveries, r.rank, r.line,
+        RETURNING r.seq, r.attempt, coalesce(g.recoveries, recoveries_after(r)) AS recoveries, r.rank, r.line,
             r.fenced, r.resumed_line, r.queue, r.key, r.deduplication_id, r.started_at, r.version
     ), lined_up AS (
         INSERT INTO ready (seq, rank, line, attempt, recoveries, queue, name, version, key, deduplication_id)

@@ -69,7 +69,7 @@ WITH given AS (
     ORDER BY r.seq
     FOR NO KEY UPDATE OF r
 ), placed AS (
-    UPDATE {schema}.running r SET worker = 0 FROM held h WHERE r.seq = h.seq
+    UPDATE {schema}.running r SET worker = 0, recoveries = {schema}.recoveries_after(r) FROM held h WHERE r.seq = h.seq
 )
 UPDATE {schema}.wait w SET asleep = true FROM held h WHERE w.seq = h.seq
 RETURNING w.seq

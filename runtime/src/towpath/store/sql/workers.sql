@@ -83,9 +83,9 @@ UPDATE {schema}.worker SET ended_at = clock_timestamp() WHERE id = %(worker)s::b
 -- What the ended workers ran goes back to its old place in the line, or is given up.
 WITH fallen AS MATERIALIZED (
     SELECT r.seq, r.attempt, r.fenced, r.queue, r.key, r.deduplication_id, r.started_at, CASE
-            WHEN w.draining THEN r.recoveries
             -- a step recorded by the fallen attempt is progress: the count begins anew
             WHEN EXISTS (SELECT FROM {schema}.step s WHERE s.seq = r.seq AND s.attempt = r.attempt) THEN 0
+            WHEN w.draining THEN r.recoveries
             ELSE r.recoveries + 1
         END AS recoveries,
         w.max_recoveries[array_position(w.names, f.name)] AS max_recoveries
