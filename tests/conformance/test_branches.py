@@ -330,10 +330,6 @@ def test_a_workflow_that_returns_leaves_no_task_behind(app: App, launched: Launc
     """What it has not awaited is cancelled, and its result is what it returned."""
     ended: list[str] = []
 
-    @app.step(name="late")
-    async def late() -> None:
-        ended.append("a step that is not begun any more")
-
     async def ticks() -> None:
         try:
             await asyncio.sleep(3600)
