@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from towpath.domain.ids import Seq
 
@@ -34,6 +36,8 @@ class Keyed(Protocol):
 
 I = TypeVar("I", bound=Keyed)  # noqa: E741 - an item
 A = TypeVar("A")
+Caller: TypeAlias = "concurrent.futures.Future[A | None] | asyncio.Future[A | None]"
+"""Who waits for an answer: a thread, or something on a loop."""
 
 MAX_BATCH = 500
 MAX_BATCH_CHARACTERS = 16 * 1024 * 1024
@@ -57,7 +61,7 @@ class GroupCommit(Generic[I, A]):
         self._write = write
         self._loop = loop
         self._lock = threading.Lock()
-        self._waiting: list[tuple[I, concurrent.futures.Future[A | None]]] = []
+        self._waiting: list[tuple[I, Caller[A]]] = []
         self._flushing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -68,8 +72,18 @@ class GroupCommit(Generic[I, A]):
         """
         future: concurrent.futures.Future[A | None] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
+        self._put(item, future)
+        return future
+
+    async def write(self, item: I) -> A | None:
+        """As `add`, awaited on any loop: a loop is called once for all the answers of a commit."""
+        future: asyncio.Future[A | None] = asyncio.get_running_loop().create_future()
+        self._put(item, future)
+        return await future
+
+    def _put(self, item: I, caller: Caller[A]) -> None:
         with self._lock:
-            self._waiting.append((item, future))
+            self._waiting.append((item, caller))
             begin = not self._flushing
             self._flushing = True
         if begin:
@@ -77,7 +91,6 @@ class GroupCommit(Generic[I, A]):
                 self._loop().call_soon_threadsafe(self._begin)
             except RuntimeError:  # the engine is closed
                 self._fail([], asyncio.CancelledError())
-        return future
 
     def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._flush())
@@ -98,8 +111,7 @@ class GroupCommit(Generic[I, A]):
             except BaseException as error:
                 self._fail(batch, error)
                 raise
-            for item, future in batch:
-                future.set_result(written.get(item.key))
+            _answer([(caller, written.get(item.key)) for item, caller in batch])
 
     def _count_batch(self) -> int:
         characters = 0
@@ -111,7 +123,7 @@ class GroupCommit(Generic[I, A]):
 
     def _fail(
         self,
-        batch: Sequence[tuple[I, concurrent.futures.Future[A | None]]],
+        batch: Sequence[tuple[I, Caller[A]]],
         error: BaseException,
     ) -> None:
         """Tell every waiting caller: the statement is refused, or the loop ends and nothing is written."""
@@ -119,8 +131,31 @@ class GroupCommit(Generic[I, A]):
             batch = [*batch, *self._waiting]
             self._waiting = []
             self._flushing = False
-        for _, future in batch:
-            if isinstance(error, Exception):
-                future.set_exception(error)
-            else:
-                future.set_result(None)
+        answer = error if isinstance(error, Exception) else None
+        _answer([(caller, answer) for _, caller in batch])
+
+
+def _answer(answers: Sequence[tuple[Caller[A], A | Exception | None]]) -> None:
+    """Give callers their answers: threads at once, loops each in one call."""
+    of_loops: defaultdict[asyncio.AbstractEventLoop, list[Any]] = defaultdict(list)
+    for caller, answer in answers:
+        if isinstance(caller, asyncio.Future):
+            of_loops[caller.get_loop()].append((caller, answer))
+        else:
+            _settle(caller, answer)
+    for loop, given in of_loops.items():
+        with contextlib.suppress(RuntimeError):  # it is closed: nobody awaits them any more
+            loop.call_soon_threadsafe(_settle_all, given)
+
+
+def _settle_all(answers: Sequence[tuple[asyncio.Future[A | None], A | Exception | None]]) -> None:
+    for future, answer in answers:
+        if not future.done():
+            _settle(future, answer)
+
+
+def _settle(caller: Caller[A], answer: A | Exception | None) -> None:
+    if isinstance(answer, Exception):
+        caller.set_exception(answer)
+    else:
+        caller.set_result(answer)

@@ -58,6 +58,10 @@ class Pace(Protocol):
         """Run a verb of the store until it is done, whatever becomes of the connection."""
         ...
 
+    async def record(self, engine: Engine, step: NewStep) -> bool | None:
+        """Write a step in the next group commit; None where its attempt has lost its place."""
+        ...
+
     async def pause(self, execution: Execution, length: timedelta) -> None:
         """Let time pass; an interruption of the attempt ends it early."""
         ...
@@ -73,6 +77,10 @@ class Suspending:
     async def verb(self, engine: Engine, verb: Verb[T]) -> T:
         """Await the verb, which runs on the library's loop."""
         return await asyncio.wrap_future(engine.io.submit(engine.persist(verb)))
+
+    async def record(self, engine: Engine, step: NewStep) -> bool | None:
+        """Await the commit on the running loop."""
+        return await engine.recorder.write(step)
 
     async def pause(self, execution: Execution, length: timedelta) -> None:
         """Sleep on the running loop."""
@@ -101,6 +109,10 @@ class Blocking:
     async def verb(self, engine: Engine, verb: Verb[T]) -> T:
         """Block until the verb, which runs on the library's loop, is done."""
         return engine.io.submit(engine.persist(verb)).result()
+
+    async def record(self, engine: Engine, step: NewStep) -> bool | None:
+        """Block until the commit."""
+        return engine.recorder.add(step).result()
 
     async def pause(self, execution: Execution, length: timedelta) -> None:
         """Block for a time."""
@@ -176,7 +188,7 @@ async def keep(execution: Execution, step: NewStep, pace: Pace) -> None:
         WorkflowInterrupted: the attempt no longer holds its place; nothing was written.
     """
     execution.reach(step.position, step.name, Moment.BEFORE)
-    if not await pace.until(execution.engine.recorder.add(step)):
+    if not await pace.record(execution.engine, step):
         raise execution.fenced()
     execution.reach(step.position, step.name, Moment.AFTER)
 
