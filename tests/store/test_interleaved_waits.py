@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from tests.store.acts import MAIL, NAMES, claim, come, meanwhile, on, rows, seqs_of, turn_of
 from tests.store.holding import SCHEMA, held, opened, until_locked
@@ -116,3 +117,42 @@ def test_a_wake_up_and_a_time_that_comes_at_once_do_not_wait_for_each_other(
         await roused
 
     on(database_url, QueueSettings(concurrency=9), body)
+
+
+def test_a_message_of_before_the_start_wakes_nobody_of_another_version(database_url: str) -> None:
+    """It was sent to a workflow without a version, and is there when one has begun it; another begins now."""
+
+    async def body(session: AsyncSession) -> None:
+        old, new = await come(session, version="1"), await come(session, version="2")
+        (seq,) = await seqs_of(session, {})
+        async with opened(database_url) as sender:
+            await sender.run((b"BEGIN", {}))
+            await sender.run((SEND, {"seq": seq}))
+            begins = replace(await turn_of(session, old, 1, versions=("", "1")), stamp="1")
+            await claims.take_turn(session, SCHEMA, begins)
+            wait = Wait(
+                seq=seq,
+                attempt=1,
+                position="1",
+                verb="towpath.recv",
+                kind=WaitKind.MESSAGE,
+                target=seq,
+            )
+            await waits.begin(session, SCHEMA, [wait])
+            await waits.put_to_sleep(session, SCHEMA, [(seq, 1)], [], [], [MAIL])
+            await sender.run((b"COMMIT", {}))
+        (plain,) = begins.claims
+        awaking = replace(plain, way=claims.ClaimWay.AWAKE)
+        of_new = claims.Turn(
+            worker=new, names=NAMES, versions=("", "2"), stamp="2", claims=[awaking]
+        )
+        assert (await claims.take_turn(session, SCHEMA, of_new)).claimed[MAIL] == []
+        of_old = claims.Turn(worker=old, names=NAMES, versions=("1",), stamp="1", claims=[awaking])
+        claimed = (await claims.take_turn(session, SCHEMA, of_old)).claimed[MAIL]
+        assert [c.seq for c in claimed] == [seq]
+        assert await awake(session) == []
+
+    on(database_url, UNLIMITED, body)
+
+
+SEND = b"SELECT towpath.deliver(%(seq)s, '', 'json', '1', NULL, true)::text"

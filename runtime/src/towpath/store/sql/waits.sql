@@ -127,14 +127,15 @@ SELECT count(*) FROM due
 
 -- name: claim_awake
 -- Takes workflows whose wait is over, before all others: they have their place, and going on is no start.
--- A row of awake whose workflow is in some worker's memory has nothing to say: that worker is told.
+-- A row of awake whose workflow is in some worker's memory has nothing to say: that worker is told. One that
+-- was written before some version began the workflow is that version's.
 WITH held AS (
     SELECT {schema}.room_to_go_on(q, w.id, %(limit)s::bigint) AS places
     FROM {schema}.queue q, {schema}.worker w
     WHERE q.name = %(queue)s AND q.revision = %(revision)s::bigint
       AND w.id = %(worker)s::bigint AND NOT w.draining AND w.lease_until > clock_timestamp()
 ), line AS MATERIALIZED (
-    SELECT a.place, a.seq
+    SELECT a.place, a.seq, v.version
     FROM unnest(%(names)s::text[]) AS known (name)
     CROSS JOIN unnest(%(versions)s::text[]) AS v (version)
     CROSS JOIN LATERAL (
@@ -148,9 +149,15 @@ WITH held AS (
     ORDER BY a.n
     LIMIT (SELECT places FROM held)
 ), mine AS MATERIALIZED (
-    SELECT r.seq, r.worker = 0 AND NOT r.fenced AS asleep FROM {schema}.running r
-    WHERE r.seq = ANY (ARRAY(SELECT l.seq FROM line l))
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT r.seq, r.worker = 0 AND NOT r.fenced AND coalesce(r.version = l.version, true) AS asleep,
+        CASE WHEN r.worker = 0 AND r.version <> l.version THEN r.version END AS elsewhere
+    FROM line l JOIN {schema}.running r ON r.seq = l.seq
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+), passed_on AS (
+    INSERT INTO {schema}.awake (seq, queue, name, version)
+    SELECT m.seq, %(queue)s, w.name, m.elsewhere FROM mine m JOIN {schema}.workflow w ON w.seq = m.seq
+    WHERE m.elsewhere IS NOT NULL
+    RETURNING pg_notify({channel}, queue || ',awake')
 ), told AS (
     DELETE FROM {schema}.awake WHERE ctid = ANY (ARRAY(
         SELECT l.place FROM line l
