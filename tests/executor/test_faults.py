@@ -54,29 +54,32 @@ async def ended(future: concurrent.futures.Future[bool | None]) -> bool | None:
         return await asyncio.wrap_future(future)
 
 
-def test_a_refused_commit_of_steps_is_told_to_all_and_the_next_works() -> None:
-    """Whoever waits for this commit, or for the one behind it, gets the error."""
+def test_a_step_that_is_refused_takes_none_with_it() -> None:
+    """Neither those of its commit nor those behind it: each is written, or told of its own error."""
 
     async def run() -> None:
-        refuse = asyncio.Event()
+        under_way = asyncio.Event()
 
         async def write(steps: Sequence[NewStep]) -> dict[Key, bool]:
-            if steps[0].seq == 1:
-                await refuse.wait()
+            await under_way.wait()
+            if any(s.output == "refused" for s in steps):
                 raise psycopg.DataError("refused")
             return {s.key: True for s in steps}
 
         recorder = GroupCommit[NewStep, bool](write, asyncio.get_running_loop)
         first = recorder.add(step(1))
         await asyncio.sleep(0)
-        behind = recorder.add(step(2))
-        refuse.set()
-        for future in (first, behind):
-            with pytest.raises(psycopg.DataError):
-                await ended(future)
-        assert await ended(recorder.add(step(3)))
-        assert recorder._task is not None
-        assert (recorder._task.exception() if recorder._task.done() else None) is None
+        one, refused, other = (
+            recorder.add(step(2)),
+            recorder.add(step(3, "refused")),
+            recorder.add(step(4)),
+        )
+        under_way.set()
+        for future in (first, one, other):
+            assert await ended(future)
+        with pytest.raises(psycopg.DataError):
+            await ended(refused)
+        assert await ended(recorder.add(step(5)))
 
     asyncio.run(run())
 

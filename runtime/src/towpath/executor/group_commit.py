@@ -90,7 +90,7 @@ class GroupCommit(Generic[I, A]):
             try:
                 self._loop().call_soon_threadsafe(self._begin)
             except RuntimeError:  # the engine is closed
-                self._fail([], asyncio.CancelledError())
+                self._end([])
 
     def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._flush())
@@ -104,14 +104,23 @@ class GroupCommit(Generic[I, A]):
                     self._flushing = False
                     return
             try:
-                written = await self._write([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001 - it is told to everyone who waits
-                self._fail(batch, error)
-                return
-            except BaseException as error:
-                self._fail(batch, error)
+                answers = await self._write_all(batch)
+            except BaseException:
+                self._end(batch)
                 raise
-            _answer([(caller, written.get(item.key)) for item, caller in batch])
+            _answer(answers)
+
+    async def _write_all(
+        self, batch: Sequence[tuple[I, Caller[A]]]
+    ) -> list[tuple[Caller[A], A | Exception | None]]:
+        """Write a batch; where Postgres refuses it, each item by itself, since the others are innocent."""
+        try:
+            written = await self._write([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 - it is told to whoever waits
+            if len(batch) == 1:
+                return [(batch[0][1], error)]
+            return [answer for one in batch for answer in await self._write_all([one])]
+        return [(caller, written.get(item.key)) for item, caller in batch]
 
     def _count_batch(self) -> int:
         characters = 0
@@ -121,18 +130,13 @@ class GroupCommit(Generic[I, A]):
                 return max(1, count)
         return min(MAX_BATCH, len(self._waiting))
 
-    def _fail(
-        self,
-        batch: Sequence[tuple[I, Caller[A]]],
-        error: BaseException,
-    ) -> None:
-        """Tell every waiting caller: the statement is refused, or the loop ends and nothing is written."""
+    def _end(self, batch: Sequence[tuple[I, Caller[A]]]) -> None:
+        """Tell every waiting caller: the loop ends, and nothing is written."""
         with self._lock:
             batch = [*batch, *self._waiting]
             self._waiting = []
             self._flushing = False
-        answer = error if isinstance(error, Exception) else None
-        _answer([(caller, answer) for _, caller in batch])
+        _answer([(caller, None) for _, caller in batch])
 
 
 def _answer(answers: Sequence[tuple[Caller[A], A | Exception | None]]) -> None:
