@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from tests.store.acts import MAIL, NAMES, claim, come, meanwhile, on, rows, seqs_of, turn_of
+from tests.store.acts import MAIL, NAMES, claim, come, forget, meanwhile, on, rows, seqs_of, turn_of
 from tests.store.holding import SCHEMA, held, opened, until_locked
 from towpath.domain.ids import Seq
 from towpath.domain.queue import UNLIMITED, QueueSettings
 from towpath.domain.status import WorkflowStatus
-from towpath.store import claims, waits
+from towpath.store import claims, waits, workers
 from towpath.store.session import AsyncSession
 from towpath.store.waits import Wait, WaitKind
 
@@ -156,3 +156,57 @@ def test_a_message_of_before_the_start_wakes_nobody_of_another_version(database_
 
 
 SEND = b"SELECT towpath.deliver(%(seq)s, '', 'json', '1', NULL, true)::text"
+SEND_FROM = b"""
+SELECT towpath.send_from_workflow(%(seq)s, 1, '1', %(destination)s, '', 'json', '1', %(key)s)
+"""
+
+
+def test_a_send_that_waits_for_an_open_transaction_of_its_key_holds_up_no_recovery(
+    database_url: str,
+) -> None:
+    """Its worker is dead meanwhile; what comes of it is a stale attempt's, and changes nothing."""
+
+    async def body(session: AsyncSession) -> None:
+        who = await come(session)
+        seq, destination = await seqs_of(session, {}, {})
+        await claim(session, who, 1)
+        async with opened(database_url) as user, opened(database_url) as own:
+            await user.run((b"BEGIN", {}))
+            await user.run(
+                (
+                    b"SELECT towpath.deliver(%(to)s, '', 'json', '1', 'k', true)::text",
+                    {"to": destination},
+                )
+            )
+            parameters = {"seq": seq, "destination": destination, "key": "k"}
+            sending = meanwhile(own.run((SEND_FROM, parameters)))
+            await until_locked(database_url)
+            async with asyncio.timeout(10):
+                await workers.end_own_lease(session, SCHEMA, who)
+            await user.run((b"ROLLBACK", {}))
+            assert (await sending)[0] == [("stale",)]
+        assert await rows(session, "SELECT seq FROM towpath.sent") == []
+        assert await rows(session, "SELECT seq FROM towpath.message") == []
+
+    on(database_url, UNLIMITED, body)
+
+
+def test_a_workflow_that_sends_to_itself_while_it_is_deleted_is_stale(database_url: str) -> None:
+    """The send waits for the delete, and the delete not for the send."""
+
+    async def body(session: AsyncSession) -> None:
+        who = await come(session)
+        (seq,) = await seqs_of(session, {})
+        await claim(session, who, 1)
+        async with opened(database_url) as own:
+            await session.run((b"BEGIN", {}))
+            await rows(
+                session, "SELECT 1 FROM towpath.workflow WHERE seq = %(s)s FOR UPDATE", s=seq
+            )
+            sending = meanwhile(own.run((SEND_FROM, {"seq": seq, "destination": seq, "key": None})))
+            await until_locked(database_url)
+            assert await forget(session, seq)
+            await session.run((b"COMMIT", {}))
+            assert (await sending)[0] == [("stale",)]
+
+    on(database_url, UNLIMITED, body)

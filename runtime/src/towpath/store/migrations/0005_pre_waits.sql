@@ -153,10 +153,25 @@ CREATE FUNCTION {schema}.send_from_workflow(
 LANGUAGE plpgsql SET search_path = {schema}, pg_catalog, pg_temp
 AS $$
 DECLARE
-    outcome text := take_place(of_seq, of_attempt, of_position, 'towpath.send');
+    outcome text;
+    used boolean := false;
+    marked boolean := false;
 BEGIN
-    IF outcome IS NULL THEN
-        outcome := deliver(destination, of_topic, of_codec, of_value, idempotency_key, false);
+    -- What others may hold, whoever deletes the workflow or has an open transaction of that key, is waited for
+    -- before the place is held: a recovery waits for the place.
+    PERFORM FROM workflow w WHERE w.seq = destination FOR KEY SHARE;
+    IF FOUND AND idempotency_key IS NOT NULL THEN
+        INSERT INTO sent (seq, key) VALUES (destination, idempotency_key) ON CONFLICT DO NOTHING;
+        marked := FOUND;
+        used := NOT FOUND;
+    END IF;
+    outcome := take_place(of_seq, of_attempt, of_position, 'towpath.send');
+    IF outcome IS NOT NULL THEN
+        DELETE FROM sent s WHERE marked AND s.seq = destination AND s.key = idempotency_key;
+    ELSIF used THEN
+        outcome := 'duplicate';
+    ELSE
+        outcome := deliver(destination, of_topic, of_codec, of_value, NULL, false);
         IF outcome = 'gone' THEN
             DELETE FROM step s WHERE s.seq = of_seq AND s.position = of_position;
         END IF;
