@@ -885,7 +885,7 @@ BEGIN
     WITH back AS (
         DELETE FROM running r USING unnest(given, of_attempts, new_recoveries) AS g (seq, attempt, recoveries)
         WHERE r.seq = g.seq AND r.attempt = g.attempt
-        RETURNING r.seq, r.attempt, coalesce(g.recoveries, r.recoveries) AS recoveries, r.rank, r.line,
+        RETURNING r.seq, r.attempt, coalesce(g.recoveries, recoveries_after(r)) AS recoveries, r.rank, r.line,
             r.fenced, r.resumed_line, r.queue, r.key, r.deduplication_id, r.started_at, r.version
     ), lined_up AS (
         INSERT INTO ready (seq, rank, line, attempt, recoveries, queue, name, version, key, deduplication_id)
@@ -1010,6 +1010,46 @@ END
 $$;
 
 COMMENT ON FUNCTION towpath.promote(version text) IS 'Makes a version the current one, which begins what was enqueued without a version; false where it is already. Every worker is told at commit.';
+
+CREATE TABLE towpath.running (
+    seq bigint NOT NULL,
+    worker bigint NOT NULL,
+    rank bigint NOT NULL,
+    line bigint NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    attempt integer NOT NULL,
+    recoveries integer NOT NULL,
+    fenced boolean DEFAULT false NOT NULL,
+    resumed_line bigint,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    key text COLLATE pg_catalog."C",
+    deduplication_id text COLLATE pg_catalog."C",
+    version text COLLATE pg_catalog."C"
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE towpath.running IS 'A row is a place in its queue''s concurrency, kept from claim to end.';
+
+COMMENT ON COLUMN towpath.running.worker IS 'Who runs it; 0 where it waits and nobody does: it keeps its place.';
+
+COMMENT ON COLUMN towpath.running.fenced IS 'Its workflow was cancelled or deleted: the code keeps its place until it ends, and can write nothing.';
+
+COMMENT ON COLUMN towpath.running.resumed_line IS 'The workflow was resumed while the fenced code still runs: it joins the line here when that ends.';
+
+COMMENT ON COLUMN towpath.running.version IS 'The version that began it, where it was enqueued without one.';
+
+CREATE FUNCTION towpath.recoveries_after(r towpath.running) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'towpath', 'pg_catalog', 'pg_temp'
+    AS $$
+SELECT CASE
+    WHEN r.recoveries = 0 THEN 0
+    WHEN EXISTS (SELECT FROM step s WHERE s.seq = r.seq AND s.attempt = r.attempt) THEN 0
+    ELSE r.recoveries
+END
+$$;
+
+COMMENT ON FUNCTION towpath.recoveries_after(r towpath.running) IS 'How many recoveries a workflow has after an attempt that ends by itself: none once it has recorded a step.';
 
 CREATE TABLE towpath.queue (
     name text NOT NULL COLLATE pg_catalog."C",
@@ -1170,9 +1210,11 @@ DECLARE
     places bigint := asked;
 BEGIN
     IF q.concurrency_global IS NOT NULL THEN
-        places := least(places, q.concurrency_global - (
-            SELECT count(*) FROM running r
-            WHERE r.queue = q.name AND (r.worker <> 0 OR NOT q.release_while_waiting)));
+        -- one count for each case: the index serves both, and neither walks through what sleeps in vain
+        places := least(places, q.concurrency_global - CASE
+            WHEN q.release_while_waiting
+            THEN (SELECT count(*) FROM running r WHERE r.queue = q.name AND r.worker > 0)
+            ELSE (SELECT count(*) FROM running r WHERE r.queue = q.name) END);
     END IF;
     IF q.concurrency_per_worker IS NOT NULL THEN
         places := least(places, q.concurrency_per_worker
@@ -1196,7 +1238,7 @@ DECLARE
 BEGIN
     IF q.release_while_waiting AND q.concurrency_global IS NOT NULL THEN
         places := least(places, q.concurrency_global
-            - (SELECT count(*) FROM running r WHERE r.queue = q.name AND r.worker <> 0));
+            - (SELECT count(*) FROM running r WHERE r.queue = q.name AND r.worker > 0));
     END IF;
     IF q.concurrency_per_worker IS NOT NULL THEN
         places := least(places, q.concurrency_per_worker
@@ -1230,10 +1272,25 @@ CREATE FUNCTION towpath.send_from_workflow(of_seq bigint, of_attempt integer, of
     SET search_path TO 'towpath', 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-    outcome text := take_place(of_seq, of_attempt, of_position, 'towpath.send');
+    outcome text;
+    used boolean := false;
+    marked boolean := false;
 BEGIN
-    IF outcome IS NULL THEN
-        outcome := deliver(destination, of_topic, of_codec, of_value, idempotency_key, false);
+    -- What others may hold, whoever deletes the workflow or has an open transaction of that key, is waited for
+    -- before the place is held: a recovery waits for the place.
+    PERFORM FROM workflow w WHERE w.seq = destination FOR KEY SHARE;
+    IF FOUND AND idempotency_key IS NOT NULL THEN
+        INSERT INTO sent (seq, key) VALUES (destination, idempotency_key) ON CONFLICT DO NOTHING;
+        marked := FOUND;
+        used := NOT FOUND;
+    END IF;
+    outcome := take_place(of_seq, of_attempt, of_position, 'towpath.send');
+    IF outcome IS NOT NULL THEN
+        DELETE FROM sent s WHERE marked AND s.seq = destination AND s.key = idempotency_key;
+    ELSIF used THEN
+        outcome := 'duplicate';
+    ELSE
+        outcome := deliver(destination, of_topic, of_codec, of_value, NULL, false);
         IF outcome = 'gone' THEN
             DELETE FROM step s WHERE s.seq = of_seq AND s.position = of_position;
         END IF;
@@ -1377,8 +1434,10 @@ BEGIN
         FROM unnest(seqs, attempts, positions, verbs, kinds, targets, topics)
             AS n (seq, attempt, position, verb, kind, target, topic)
         LEFT JOIN LATERAL (
+            -- FOR SHARE, so that it is looked at as it is now: FOR KEY SHARE would find the attempt that has
+            -- been put to sleep, and taken up by another, since this statement began
             SELECT r.seq FROM running r
-            WHERE r.seq = n.seq AND r.attempt = n.attempt AND NOT r.fenced FOR KEY SHARE) AS r ON true
+            WHERE r.seq = n.seq AND r.attempt = n.attempt AND r.worker <> 0 AND NOT r.fenced FOR SHARE) AS r ON true
     LOOP
         of_seq := g.seq;
         of_position := g.position;
@@ -1409,6 +1468,9 @@ BEGIN
             WHERE e.seq = g.target AND e.key = g.topic ORDER BY e.n DESC LIMIT 1;
         ELSIF g.kind = 'end' THEN
             SELECT r.status, r.output INTO state, output FROM result r WHERE r.seq = g.target;
+            IF NOT FOUND AND NOT EXISTS (SELECT FROM workflow w WHERE w.seq = g.target) THEN
+                state := 'gone';
+            END IF;
         END IF;
         IF state IS NULL AND begun.verb = g.verb THEN
             state := CASE WHEN begun.due <= clock() THEN 'over' END;
@@ -1419,7 +1481,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION towpath.settle(seqs bigint[], attempts integer[], positions text[], verbs text[], kinds text[], targets bigint[], topics text[]) IS 'Which waits are over: come (a message is consumed, and recorded as the step), the status of what has ended, over (its time has passed), stale; null and the seconds left where it goes on.';
+COMMENT ON FUNCTION towpath.settle(seqs bigint[], attempts integer[], positions text[], verbs text[], kinds text[], targets bigint[], topics text[]) IS 'Which waits are over: come (a message is consumed, and recorded as the step), the status of what has ended, gone where that was deleted, over (its time has passed), stale; null and the seconds left where it goes on.';
 
 CREATE FUNCTION towpath.status_of(target bigint) RETURNS text
     LANGUAGE sql STABLE
@@ -1633,7 +1695,7 @@ BEGIN
     IF of_key IS NOT NULL OR freed THEN
         PERFORM pg_notify('towpath.towpath', of_queue);
     END IF;
-    IF status = 'PENDING' AND NOT freed THEN
+    IF status = 'PENDING' AND freed IS NOT TRUE THEN -- null where no row was deleted
         PERFORM pg_notify('towpath.towpath', of_queue || ',cancelled');
     END IF;
     PERFORM tell('end', ARRAY[target], '');
@@ -1840,33 +1902,6 @@ CREATE TABLE towpath.retention (
 COMMENT ON TABLE towpath.retention IS 'How long ended workflows are kept where their queue does not say; null is for ever. And where the round that deletes the others stands.';
 
 COMMENT ON COLUMN towpath.retention.looked_until IS 'The last seq that this round has looked at.';
-
-CREATE TABLE towpath.running (
-    seq bigint NOT NULL,
-    worker bigint NOT NULL,
-    rank bigint NOT NULL,
-    line bigint NOT NULL,
-    started_at timestamp with time zone NOT NULL,
-    attempt integer NOT NULL,
-    recoveries integer NOT NULL,
-    fenced boolean DEFAULT false NOT NULL,
-    resumed_line bigint,
-    queue text NOT NULL COLLATE pg_catalog."C",
-    key text COLLATE pg_catalog."C",
-    deduplication_id text COLLATE pg_catalog."C",
-    version text COLLATE pg_catalog."C"
-)
-WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0');
-
-COMMENT ON TABLE towpath.running IS 'A row is a place in its queue''s concurrency, kept from claim to end.';
-
-COMMENT ON COLUMN towpath.running.worker IS 'Who runs it; 0 where it waits and nobody does: it keeps its place.';
-
-COMMENT ON COLUMN towpath.running.fenced IS 'Its workflow was cancelled or deleted: the code keeps its place until it ends, and can write nothing.';
-
-COMMENT ON COLUMN towpath.running.resumed_line IS 'The workflow was resumed while the fenced code still runs: it joins the line here when that ends.';
-
-COMMENT ON COLUMN towpath.running.version IS 'The version that began it, where it was enqueued without one.';
 
 CREATE TABLE towpath.schedule_declaration (
     worker bigint NOT NULL,

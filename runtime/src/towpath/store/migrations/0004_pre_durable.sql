@@ -121,9 +121,11 @@ DECLARE
     places bigint := asked;
 BEGIN
     IF q.concurrency_global IS NOT NULL THEN
-        places := least(places, q.concurrency_global - (
-            SELECT count(*) FROM running r
-            WHERE r.queue = q.name AND (r.worker <> 0 OR NOT q.release_while_waiting)));
+        -- one count for each case: the index serves both, and neither walks through what sleeps in vain
+        places := least(places, q.concurrency_global - CASE
+            WHEN q.release_while_waiting
+            THEN (SELECT count(*) FROM running r WHERE r.queue = q.name AND r.worker > 0)
+            ELSE (SELECT count(*) FROM running r WHERE r.queue = q.name) END);
     END IF;
     IF q.concurrency_per_worker IS NOT NULL THEN
         places := least(places, q.concurrency_per_worker
@@ -144,7 +146,7 @@ DECLARE
 BEGIN
     IF q.release_while_waiting AND q.concurrency_global IS NOT NULL THEN
         places := least(places, q.concurrency_global
-            - (SELECT count(*) FROM running r WHERE r.queue = q.name AND r.worker <> 0));
+            - (SELECT count(*) FROM running r WHERE r.queue = q.name AND r.worker > 0));
     END IF;
     IF q.concurrency_per_worker IS NOT NULL THEN
         places := least(places, q.concurrency_per_worker
