@@ -36,7 +36,38 @@ class Keyed(Protocol):
 
 I = TypeVar("I", bound=Keyed)  # noqa: E741 - an item
 A = TypeVar("A")
-Caller: TypeAlias = "concurrent.futures.Future[A | None] | asyncio.Future[A | None]"
+
+
+class _Blocked(Generic[A]):
+    """A thread that waits for its answer: a lock, where a future's condition takes several times as long."""
+
+    __slots__ = ("_answer", "_error", "_given")
+
+    def __init__(self) -> None:
+        self._given = threading.Lock()
+        self._given.acquire()
+        self._answer: A | None = None
+        self._error: Exception | None = None
+
+    def set_result(self, answer: A | None) -> None:
+        """Let the thread go on."""
+        self._answer = answer
+        self._given.release()
+
+    def set_exception(self, error: Exception) -> None:
+        """Let the thread go on with an error."""
+        self._error = error
+        self._given.release()
+
+    def wait(self) -> A | None:
+        """Block until there is an answer."""
+        self._given.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+Caller: TypeAlias = "concurrent.futures.Future[A | None] | asyncio.Future[A | None] | _Blocked[A]"
 """Who waits for an answer: a thread, or something on a loop."""
 
 MAX_BATCH = 500
@@ -74,6 +105,12 @@ class GroupCommit(Generic[I, A]):
         future.set_running_or_notify_cancel()
         self._put(item, future)
         return future
+
+    def write_blocking(self, item: I) -> A | None:
+        """As `add`, for a thread that waits for nothing else."""
+        caller: _Blocked[A] = _Blocked()
+        self._put(item, caller)
+        return caller.wait()
 
     async def write(self, item: I) -> A | None:
         """As `add`, awaited on any loop: a loop is called once for all the answers of a commit."""

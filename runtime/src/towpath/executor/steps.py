@@ -112,7 +112,7 @@ class Blocking:
 
     async def record(self, engine: Engine, step: NewStep) -> bool | None:
         """Block until the commit."""
-        return engine.recorder.add(step).result()
+        return engine.recorder.write_blocking(step)
 
     async def pause(self, execution: Execution, length: timedelta) -> None:
         """Block for a time."""
