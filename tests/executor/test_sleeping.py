@@ -387,11 +387,11 @@ def threads_and_memory() -> tuple[int, int]:
 
 
 @pytest.mark.timeout(300)
-def test_twenty_thousand_sleeping_workflows_cost_rows(
+def test_thousands_of_sleeping_workflows_cost_rows(
     app: App, launched: Launch, watch: Watch
 ) -> None:
     """In one process, sync ones: few threads and little memory while they sleep, and all wake."""
-    many = 20_000
+    many = 5_000
     queue = app.queue("orders")
     wakes_at = time.time() + 3600
 

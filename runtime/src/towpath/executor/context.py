@@ -95,13 +95,16 @@ class Execution:
             wake()
 
     def interrupt_wait(self, reason: str) -> None:
-        """End the attempt where it waits at this moment: asleep if it can be; one that computes goes on."""
+        """End the attempt where it waits at this moment: asleep if it can be; one that computes goes on.
+
+        A durable wait that is not written yet, or beside which a branch computes, is left alone.
+        """
         if self.sleeps_since is not None:
             self.interrupt(reason, Then.ASLEEP)
             return
         with self._lock:
             waiting = bool(self._wakes)
-        if waiting:
+        if waiting and not self.open_waits:
             self.interrupt(reason, Then.BACK)
 
     @property

@@ -6,8 +6,26 @@ import asyncio
 import logging
 import random
 
+import psycopg
+
+from towpath.domain.errors import (
+    DatabaseUnreachableError,
+    SchemaMissingError,
+    SchemaOlderError,
+)
+
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
+
+# Worth another try: an outage, a server that only reads until its standby has taken over, and a schema
+# that somebody else migrates, as the operator does for pods.
+AWAY = (
+    psycopg.OperationalError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    DatabaseUnreachableError,
+    SchemaMissingError,
+    SchemaOlderError,
+)
 
 _random = random.SystemRandom()  # of our own: an application may have seeded the global one
 

@@ -11,12 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-import psycopg
-
 from towpath.domain.errors import (
-    DatabaseUnreachableError,
-    SchemaMissingError,
-    SchemaOlderError,
     TowpathError,
     UsageError,
 )
@@ -29,7 +24,7 @@ from towpath.executor.dispatcher import Dispatcher, Reports
 from towpath.executor.engine import Engine
 from towpath.executor.heartbeat import Heartbeat
 from towpath.executor.maintenance.services import services_of
-from towpath.executor.outages import BackOff
+from towpath.executor.outages import AWAY, BackOff
 from towpath.executor.registration import Registration
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
@@ -44,16 +39,6 @@ from towpath.store.session import AsyncSession
 logger = logging.getLogger("towpath.worker")
 
 LAST_WRITES_SECONDS = 5.0
-
-# Worth another try: an outage, a server that only reads until its standby has taken over, and a schema
-# that somebody else migrates, as the operator does for pods.
-_AWAY = (
-    psycopg.OperationalError,
-    psycopg.errors.ReadOnlySqlTransaction,
-    DatabaseUnreachableError,
-    SchemaMissingError,
-    SchemaOlderError,
-)
 
 
 class Worker:
@@ -192,7 +177,7 @@ class Worker:
         while True:
             try:
                 return await self._serve_connected(back_off)
-            except _AWAY as error:
+            except AWAY as error:
                 back_off.failed(error)
             late = asyncio.get_running_loop().time() >= self._drained_by + LAST_WRITES_SECONDS
             if self._stopping.is_set() and (late or self._dispatcher.idle):
@@ -358,9 +343,7 @@ class Worker:
         """Wait for the order to stop, then until nothing runs."""
         await self._stopping.wait()
         self._dispatcher.stop_claiming()
-        for execution in list(self._dispatcher.active.values()):
-            execution.interrupt_wait("its worker stops")
-        self._interrupt_after_deadline()
+        self._interrupt_waits()
         logger.info("worker draining", extra={"running": len(self._dispatcher.active)})
         if self._dispatcher.idle:
             return
@@ -368,13 +351,16 @@ class Worker:
         try:
             while not self._dispatcher.idle:
                 await asyncio.sleep(0.01)
-                self._interrupt_after_deadline()
+                self._interrupt_waits()
         finally:
             saying.cancel()
 
-    def _interrupt_after_deadline(self) -> None:
-        if asyncio.get_running_loop().time() >= self._drained_by:
-            for execution in list(self._dispatcher.active.values()):
+    def _interrupt_waits(self) -> None:
+        """End what waits, and after the deadline everything at its next step boundary."""
+        late = asyncio.get_running_loop().time() >= self._drained_by
+        for execution in list(self._dispatcher.active.values()):
+            execution.interrupt_wait("its worker stops")
+            if late:
                 execution.interrupt("its worker stops", Then.BACK)
 
     async def _say_draining(self) -> None:
