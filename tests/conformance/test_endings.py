@@ -418,3 +418,34 @@ def test_names_that_cannot_be_stored_are_refused(app: App, database_url: str, na
 
 def _echo(number: int) -> int:
     return number
+
+
+@pytest.mark.parametrize("verb", ["result", "event", "stream"])
+def test_who_waits_through_a_shutdown_is_told(app: App, verb: str) -> None:
+    """With an error that says what to do, and not with a bare cancellation."""
+    queue = app.queue("orders")
+
+    @app.workflow(name="never")
+    def never() -> None: ...
+
+    handle = queue.enqueue(never)
+    said: list[BaseException] = []
+    waits: dict[str, Callable[[], object]] = {
+        "result": handle.get_result,
+        "event": lambda: app.get_event(handle.workflow_id, "paid", None),
+        "stream": lambda: list(app.read_stream(handle.workflow_id, "lines")),
+    }
+
+    def wait() -> None:
+        try:
+            waits[verb]()
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            said.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    engine = app.engine
+    wait_until(lambda: bool(engine.hub.waits))
+    app.shutdown(drain=0)
+    waiting.join(10)
+    assert [type(error) for error in said] == [towpath.errors.ShutDownError]

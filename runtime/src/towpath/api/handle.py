@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -169,7 +168,7 @@ class WorkflowHandle(_Started, Generic[T_co]):
         execution = running_in_workflow()
         if execution is not None:
             return run_blocking(self._recorded_result(execution, timeout, Blocking()))  # type: ignore[no-any-return]
-        return self._value(self._engine().io.submit(self._ended(timeout)).result())  # type: ignore[no-any-return]
+        return self._value(self._engine().wait_for(self._ended(timeout)))  # type: ignore[no-any-return]
 
     def get_status(self) -> WorkflowInfo:
         """Return where the workflow stands; `.status` prints `ENQUEUED`, `PENDING`, `SUCCESS`, ...
@@ -195,7 +194,7 @@ class WorkflowHandleAsync(_Started, Generic[T_co]):
         execution = running_in_workflow()
         if execution is not None:
             return await self._recorded_result(execution, timeout, Suspending())  # type: ignore[no-any-return]
-        ended = await asyncio.wrap_future(self._engine().io.submit(self._ended(timeout)))
+        ended = await self._engine().on_io(self._ended(timeout))
         return self._value(ended)  # type: ignore[no-any-return]
 
     async def get_status(self) -> WorkflowInfo:

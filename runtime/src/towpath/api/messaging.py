@@ -107,7 +107,7 @@ class SendsMessages(ABC):
             verb = communicating.get_event(execution, workflow_id, key, timeout_seconds, Blocking())
             return run_blocking(verb)
         engine = self.engine
-        return engine.io.submit(_get_event(engine, workflow_id, key, timeout_seconds)).result()
+        return engine.wait_for(_get_event(engine, workflow_id, key, timeout_seconds))
 
     async def get_event_async(
         self, workflow_id: str, key: str, timeout_seconds: float | None = DEFAULT_WAIT_SECONDS

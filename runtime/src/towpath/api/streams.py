@@ -46,12 +46,13 @@ class ReadsStreams(ABC):
         try:
             while True:
                 try:
-                    values = engine.io.submit(anext_of(parts)).result()
+                    values = engine.wait_for(anext_of(parts))
                 except StopAsyncIteration:
                     return
                 yield from values
         finally:
-            engine.io.submit(close_of(parts)).result()
+            if not engine.io.stopped:
+                engine.wait_for(close_of(parts))
 
     async def read_stream_async(self, workflow_id: str, key: str) -> AsyncIterator[Any]:
         """As `read_stream`, iterated from any loop."""
@@ -67,7 +68,8 @@ class ReadsStreams(ABC):
                 for value in values:
                     yield value
         finally:
-            await engine.on_io(close_of(parts))
+            if not engine.io.stopped:
+                await engine.on_io(close_of(parts))
 
 
 class WritesStreams:

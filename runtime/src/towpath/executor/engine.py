@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import os
 import secrets
@@ -18,6 +19,7 @@ from towpath.domain.errors import (
     DatabaseUnreachableError,
     SchemaMissingError,
     SchemaOlderError,
+    ShutDownError,
 )
 from towpath.executor.group_commit import GroupCommit, Key
 from towpath.executor.inside_transaction import refuse_in_transaction
@@ -112,6 +114,8 @@ class Engine:
             self.io.submit(self._check_schema()).result()
         try:
             return self._blocking.run(verb)
+        except psycopg.errors.DeadlockDetected:  # Postgres has undone it: as if it had not begun
+            return self.run(verb)
         except psycopg.OperationalError as error:
             raise DatabaseUnreachableError(reason=reason_of(error)) from None
 
@@ -120,17 +124,40 @@ class Engine:
         refuse_in_transaction("a verb of Towpath")
         return await self.on_io(self.on_loop(verb))
 
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the library's loop and block until it is done.
+
+        Raises:
+            ShutDownError: the App was shut down meanwhile.
+        """
+        try:
+            return self.io.submit(coroutine).result()
+        except concurrent.futures.CancelledError:
+            raise ShutDownError from None
+
     async def on_io(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the library's loop and await it on the caller's."""
+        """Run a coroutine on the library's loop and await it on the caller's.
+
+        Raises:
+            ShutDownError: the App was shut down meanwhile.
+        """
         if self.io.is_current:
             return await coroutine
-        return await asyncio.wrap_future(self.io.submit(coroutine))
+        try:
+            return await asyncio.wrap_future(self.io.submit(coroutine))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.io.stopped and (task is None or not task.cancelling()):
+                raise ShutDownError from None
+            raise
 
     async def on_loop(self, verb: Verb[T]) -> T:
         """As `run`, on the library's own loop."""
         await self._check_schema()
         try:
             return await self._async.run(verb)
+        except psycopg.errors.DeadlockDetected:  # as in `run`
+            return await self.on_loop(verb)
         except psycopg.OperationalError as error:
             raise DatabaseUnreachableError(reason=reason_of(error)) from None
 

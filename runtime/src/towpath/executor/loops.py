@@ -78,6 +78,11 @@ class LoopThread:
         loop.stop()
 
     @property
+    def stopped(self) -> bool:
+        """Whether it runs nothing more."""
+        return self._stopped
+
+    @property
     def is_current(self) -> bool:
         """Whether the caller runs in this loop's thread."""
         return self._thread is threading.current_thread()

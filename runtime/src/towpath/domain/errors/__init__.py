@@ -41,6 +41,7 @@
       StreamClosedError                 the stream takes nothing more
       NonDeterminismError               the code took another path than what is recorded
       DatabaseUnreachableError          Postgres cannot be reached
+      ShutDownError                     the App was shut down while a call waited
       PortInUseError                    the port of the probes cannot be had
       SchemaError                       the schema is missing, older or newer than this library serves
 
@@ -76,6 +77,7 @@ from towpath.domain.errors.database import (
     SchemaMissingError,
     SchemaOlderError,
     SchemaTooNewError,
+    ShutDownError,
 )
 from towpath.domain.errors.schedules import (
     ScheduleDeclarationError,
@@ -140,6 +142,7 @@ __all__ = [
     "SchemaMissingError",
     "SchemaOlderError",
     "SchemaTooNewError",
+    "ShutDownError",
     "StartInsideStepError",
     "StepFailedError",
     "StepInsideTransactionError",

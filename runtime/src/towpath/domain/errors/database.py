@@ -13,6 +13,16 @@ class DatabaseUnreachableError(TowpathError):
         self.reason = reason
 
 
+class ShutDownError(TowpathError):
+    """The App was shut down while a call waited; what it waited for goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "shutdown() was called while this call waited; what it waited for goes on. "
+            "Ask again with another App or Client: retrieve_workflow(workflow_id)."
+        )
+
+
 class PortInUseError(TowpathError):
     """The port of the probes cannot be had."""
 
