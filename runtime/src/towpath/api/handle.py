@@ -138,12 +138,12 @@ class _Started:
 
 
 def _ending_error(workflow_id: str, look: Look) -> Exception:
-    if look.state == WorkflowStatus.CANCELLED:
-        reason = None if look.output is None else str(json.loads(look.output))
-        return WorkflowCancelledError(workflow_id=workflow_id, reason=reason)
     if look.state == GONE:
         return WorkflowNotFoundError(workflow_id=workflow_id)
-    return MaxRecoveryAttemptsExceededError(workflow_id=workflow_id)
+    reason = None if look.output is None else str(json.loads(look.output))
+    if look.state == WorkflowStatus.CANCELLED:
+        return WorkflowCancelledError(workflow_id=workflow_id, reason=reason)
+    return MaxRecoveryAttemptsExceededError(workflow_id=workflow_id, reason=reason)
 
 
 class WorkflowHandle(_Started, Generic[T_co]):

@@ -52,9 +52,9 @@ def wait_for_end(app: App, workflow_id: str, timeout_seconds: float | None) -> W
 def raise_failure(info: WorkflowInfo) -> None:
     """Raise where a workflow ended in any way but success."""
     if info.status is WorkflowStatus.CANCELLED:
-        raise WorkflowCancelledError(workflow_id=info.workflow_id)
+        raise WorkflowCancelledError(workflow_id=info.workflow_id, reason=info.error)
     if info.status is WorkflowStatus.MAX_RECOVERY_ATTEMPTS_EXCEEDED:
-        raise MaxRecoveryAttemptsExceededError(workflow_id=info.workflow_id)
+        raise MaxRecoveryAttemptsExceededError(workflow_id=info.workflow_id, reason=info.error)
     if info.status is WorkflowStatus.ERROR:
         raise CommandError(
             f"workflow {info.workflow_id!r} failed: {(info.error or '').rstrip('.')}. "

@@ -51,7 +51,7 @@ class WorkflowInfo:
         args: The positional arguments.
         kwargs: The keyword arguments.
         result: What it returned; None until it has.
-        error: What it raised, as `Type: message`, or why it was cancelled, if there is a reason.
+        error: What it raised, as `Type: message`, or why it was cancelled or given up.
         attempt: How often it was handed to a worker; 0 before the first time.
         worker: The worker that has it in memory now, to run or to wait.
         waits: What a PENDING one waits for, of several branches the first four; empty where it runs.

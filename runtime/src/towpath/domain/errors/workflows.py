@@ -139,12 +139,14 @@ class WorkflowCancelledError(TowpathError):
 class MaxRecoveryAttemptsExceededError(TowpathError):
     """Too many workers died under the workflow without a new step recorded; it was given up."""
 
-    def __init__(self, *, workflow_id: str) -> None:
+    def __init__(self, *, workflow_id: str, reason: str | None = None) -> None:
+        why = "" if reason is None else f": {reason}"
         super().__init__(
-            f"workflow {workflow_id!r} was given up after too many recoveries. Look for what kills "
-            f"its workers, then: towpath workflow resume {workflow_id}"
+            f"workflow {workflow_id!r} was given up after too many recoveries{why}. Look for what "
+            f"kills its workers, then: towpath workflow resume {workflow_id}"
         )
         self.workflow_id = workflow_id
+        self.reason = reason
 
 
 class ResultTimeoutError(TowpathError, TimeoutError):

@@ -98,7 +98,9 @@ WITH fallen AS MATERIALIZED (
 ), given_up AS (
     DELETE FROM {schema}.running r USING fallen f
     WHERE r.seq = f.seq AND NOT f.fenced AND f.recoveries > f.max_recoveries
-    RETURNING r.seq, r.attempt, r.queue, r.key, r.deduplication_id, r.started_at, r.version
+    RETURNING r.seq, r.attempt, r.queue, r.key, r.deduplication_id, r.started_at, r.version,
+        format('%%s of its workers ended in a row without a new step; max_recovery_attempts is %%s',
+            f.recoveries, f.max_recoveries) AS reason
 ), freed AS (
     DELETE FROM {schema}.deduplication WHERE ctid = ANY (ARRAY(
         SELECT d.ctid FROM given_up g CROSS JOIN LATERAL (
@@ -109,8 +111,10 @@ WITH fallen AS MATERIALIZED (
     INSERT INTO {schema}.wake (turn, queue, key)
     SELECT g.started_at, g.queue, g.key FROM given_up g WHERE g.key IS NOT NULL
 ), ended AS (
-    INSERT INTO {schema}.result (seq, status, attempt, completed_at, version)
-    SELECT g.seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', g.attempt, {schema}.clock(), coalesce(g.version, '') FROM given_up g
+    INSERT INTO {schema}.result (seq, status, attempt, completed_at, version, output)
+    SELECT g.seq, 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', g.attempt, {schema}.clock(), coalesce(g.version, ''),
+        to_json(g.reason)::text
+    FROM given_up g
     RETURNING seq
 ), unwaited AS (
     DELETE FROM {schema}.wait w USING given_up g WHERE w.seq = g.seq
