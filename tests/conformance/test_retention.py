@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_the_command_line_shows_and_sets_retention(
 
     app.queue("mail", retention={"failed": 86400}).enqueue(task)
     assert run(["queue", "describe", "mail"]) == 0
-    assert "KEPT          1d after any other end\n" in capsys.readouterr().out
+    assert re.search(r"^KEPT +1d after any other end$", capsys.readouterr().out, re.MULTILINE)
     assert run(["queue", "get", "mail", "-o", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)["retention"]
     assert shown == {"succeeded_seconds": None, "failed_seconds": 86400}
