@@ -16,13 +16,13 @@ def test_an_application_that_cannot_be_imported_says_why_and_a_corrected_one_run
     """ImportFailed with the error's last line on the pool and the queue; nothing enqueued is lost."""
     pool = manifests.workers(release.image, module="unimportable")
     space.apply(manifests.queue("imported", workers=pool))
-    handle = client.enqueue("imported", "walk", 1, 0.0)
     for kind in ("workerpool", "queue"):
         message = space.until_reason(kind, "imported", "ImportFailed")
         assert message.endswith(ERROR)
     assert "ImportFailed" in space.kubectl("get", "queues,workerpools")
     events = space.kubectl("get", "events", "--output=jsonpath={.items[*].reason}")
     assert "ImportFailed" in events.split()
+    handle = client.enqueue("imported", "walk", 1, 0.0)
     assert handle.get_status().status == "ENQUEUED"
     space.patch("queue", "imported", {"spec": {"workers": {"application": "deeds"}}})
     assert handle.get_result(timeout=60)

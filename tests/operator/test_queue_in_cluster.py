@@ -206,7 +206,10 @@ def test_work_for_a_pool_at_zero_starts_pods_by_notify(api: Api, empty_database_
     enqueue(empty_database_url, "mail", 11)
     eventually(lambda: replicas(api, "mail") == 3, seconds=5)
     eventually(lambda: api.must_get(QUEUE, "mail")["status"]["waiting"] == 11, seconds=15)
-    assert api.must_get(WORKER_POOL, "mail")["status"]["autoscaling"]["desired"] == 3
+    eventually(
+        lambda: api.must_get(WORKER_POOL, "mail")["status"]["autoscaling"]["desired"] == 3,
+        seconds=15,
+    )
 
 
 def test_deleting_a_queue_removes_its_workers_keeps_its_rows_and_frees_its_name(
