@@ -31,8 +31,17 @@ def _blocks() -> Mapping[str, str]:
             name, _, body = block.partition("\n")
             if name.strip() in found:
                 raise ValueError(f"statement {name.strip()!r} is named twice, again in {file.name}")
-            found[name.strip()] = body.strip()
+            found[name.strip()] = _without_comments(body)
     return found
+
+
+def _without_comments(body: str) -> str:
+    """Return a statement without indents and lines of comment.
+
+    psycopg keeps what it has read of a text only up to 4,096 bytes, and reads a longer one at every call.
+    """
+    lines = (line.strip() for line in body.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("--"))
 
 
 def statement_names() -> list[str]:
