@@ -45,7 +45,7 @@ async def sleep(execution: Execution, seconds: float, pace: Pace) -> None:
             kind=WaitKind.TIME, seconds=seconds,
         )  # fmt: skip
         await wait_durably(execution, wait, pace)
-        await _keep(execution, position, SLEEP, None, pace, ends_wait=True)
+        await _keep(execution, position, SLEEP, None, pace)
 
 
 async def receive(execution: Execution, topic: str, seconds: float | None, pace: Pace) -> Any:
@@ -65,7 +65,7 @@ async def receive(execution: Execution, topic: str, seconds: float | None, pace:
             execution.reach(wait.position, RECEIVE, Moment.AFTER)
             recorded = RecordedStep(wait.position, RECEIVE, look.output, None, None)
         else:
-            recorded = await _keep(execution, wait.position, RECEIVE, None, pace, ends_wait=True)
+            recorded = await _keep(execution, wait.position, RECEIVE, None, pace)
     return value_of(execution, recorded)
 
 
@@ -90,7 +90,7 @@ async def get_event(
             kind=WaitKind.EVENT, target=target, topic=key, seconds=seconds,
         )  # fmt: skip
         look = await wait_durably(execution, wait, pace)
-        recorded = await _keep(execution, position, GET_EVENT, look.output, pace, ends_wait=True)
+        recorded = await _keep(execution, position, GET_EVENT, look.output, pace)
     return value_of(execution, recorded)
 
 
@@ -190,25 +190,13 @@ async def _locate(execution: Execution, workflow_id: str, pace: Pace) -> Seq:
 
 
 async def _keep(
-    execution: Execution,
-    position: str,
-    verb: str,
-    output: str | None,
-    pace: Pace,
-    *,
-    ends_wait: bool,
+    execution: Execution, position: str, verb: str, output: str | None, pace: Pace
 ) -> RecordedStep:
-    step = NewStep(
-        execution.seq,
-        execution.attempt,
-        position,
-        verb,
-        output or "null",
-        None,
-        ends_wait=ends_wait,
-    )
+    """Record how a wait has ended; its row goes with the record."""
+    text = output or "null"
+    step = NewStep(execution.seq, execution.attempt, position, verb, text, None, ends_wait=True)
     await keep(execution, step, pace)
-    return RecordedStep(position, verb, output or "null", None, None)
+    return RecordedStep(position, verb, text, None, None)
 
 
 async def _refuse(

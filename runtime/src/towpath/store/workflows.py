@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
@@ -26,15 +25,6 @@ from towpath.store.session import Call, Row, Session
 from towpath.store.statements import Statements
 
 _FIRST_PAGE = Page()
-
-
-@dataclass(frozen=True, slots=True)
-class EndedWorkflow:
-    """How a workflow ended; `output` is encoded."""
-
-    seq: Seq
-    status: WorkflowStatus
-    output: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +63,6 @@ class WorkflowRow:
     deadline: datetime | None
     waits: tuple[SeenWait, ...]
     asleep: bool
-
-
-async def results(
-    session: Session, statements: Statements, seqs: Sequence[Seq]
-) -> list[EndedWorkflow]:
-    """Return how those of the workflows ended that have ended."""
-    (rows,) = await session.run((statements["results"], {"seqs": list(seqs)}))
-    return [EndedWorkflow(seq, WorkflowStatus(status), output) for seq, status, output in rows]
 
 
 async def locate(session: Session, statements: Statements, workflow_id: str) -> Located:

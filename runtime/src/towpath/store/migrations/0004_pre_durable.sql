@@ -97,23 +97,6 @@ ALTER TABLE {schema}.queue ADD COLUMN release_while_waiting boolean NOT NULL DEF
 COMMENT ON COLUMN {schema}.queue.release_while_waiting IS
     'A workflow that waits gives its place in the queue''s concurrency back; never that in its partition.';
 
-CREATE OR REPLACE FUNCTION {schema}.settings(q {schema}.queue) RETURNS jsonb
-LANGUAGE sql STABLE
-AS $$
-SELECT jsonb_build_object(
-    'concurrency', q.concurrency_global,
-    'worker_concurrency', q.concurrency_per_worker,
-    'partition_concurrency', q.concurrency_per_partition,
-    'limit', q.limiter_limit,
-    'period', extract(epoch FROM q.limiter_period)::float8,
-    'partition_limit', q.partition_limiter_limit,
-    'partition_period', extract(epoch FROM q.partition_limiter_period)::float8,
-    'priority_enabled', q.priority_enabled,
-    'partition_queue', q.partitioning_enabled,
-    'release_while_waiting', q.release_while_waiting,
-    'polling_interval', extract(epoch FROM q.polling_interval)::float8)
-$$;
-
 CREATE OR REPLACE FUNCTION {schema}.room(q {schema}.queue, for_worker bigint, asked bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = {schema}, pg_catalog, pg_temp
 AS $$

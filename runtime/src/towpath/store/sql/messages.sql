@@ -1,8 +1,5 @@
 -- Messages, events and streams; docs/guides/messages.md says what they promise.
 
--- name: find_workflow
-SELECT w.seq FROM {schema}.workflow w WHERE w.seq = {schema}.seq_of(%(id)s)
-
 -- name: send
 SELECT {schema}.deliver(
     {schema}.seq_of(%(id)s), %(topic)s, %(codec)s, %(value)s, %(idempotency_key)s::text, %(at_commit)s::boolean)
@@ -31,8 +28,3 @@ LEFT JOIN LATERAL (
     ORDER BY s.n LIMIT 1000) AS s ON true
 WHERE w.seq = %(seq)s::bigint
 ORDER BY s.n
-
--- name: list_events
-SELECT DISTINCT ON (e.key) e.key, e.value FROM {schema}.event e
-WHERE e.seq = %(seq)s::bigint
-ORDER BY e.key, e.n DESC

@@ -1,7 +1,3 @@
--- name: results
--- Which of these workflows have ended, and how.
-SELECT r.seq, r.status, r.output FROM {schema}.result r WHERE r.seq = ANY (%(seqs)s::bigint[])
-
 -- name: locate_generated
 SELECT w.seq, w.secret, w.id, w.codec FROM {schema}.workflow w
 WHERE w.seq = %(seq)s::bigint AND w.secret = %(secret)s::bigint AND w.id IS NULL
