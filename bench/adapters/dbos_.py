@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from bench.adapter import Adapter, Connection, Fill, Job, database_url
-from bench.adapters import dbos_workflows
+from bench.adapters import durable_functions
 from bench.pace import Pace, Sent
 
 VERSION = "v1"
@@ -131,7 +131,7 @@ class Dbos(Adapter):
     def work(self, job: Job) -> None:
         """Run the library's worker."""
         dbos = self._configure()
-        dbos.workflow(name="noop")(dbos_workflows.make_function(dbos, job))
+        dbos.workflow(name="noop")(durable_functions.make_function(dbos, job))
         job.launching()
         dbos.launch()
         for name in job.idle_queues:

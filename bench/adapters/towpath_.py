@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from bench.adapter import Adapter, Connection, Fill, Job, Settings, database_url
-from bench.adapters import towpath_rows, towpath_workflows
+from bench.adapters import durable_functions, towpath_rows
 from bench.pace import Pace, Sent
 
 
@@ -110,7 +110,7 @@ class Towpath(Adapter):
         def noop(number: int) -> None:
             raise AssertionError(f"{number}: the workers run their own")
 
-        function = noop if job is None else towpath_workflows.make_function(towpath, job)
+        function = noop if job is None else durable_functions.make_function(towpath, job)
         workflow = towpath.workflow(name="noop")(function)
         if job and job.idle_queues:
             return [towpath.Queue(name) for name in job.idle_queues], workflow

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
+
+T = TypeVar("T")
 
 NONE: Final = "<none>"
 MINUTE: Final = 60
@@ -45,6 +47,22 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("   ".join(cells).rstrip())
+
+
+def print_list(
+    output: str,
+    found: Sequence[T],
+    titles: Sequence[str],
+    row: Callable[[T], Sequence[object]],
+    none: str,
+) -> None:
+    """Print what was found as JSON or as a table; `none` is said on stderr where a table has no row."""
+    if output == "json":
+        print_json(found)
+    elif found:
+        print_table(titles, [row(each) for each in found])
+    else:
+        click.echo(none, err=True)
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:

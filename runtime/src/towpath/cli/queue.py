@@ -9,7 +9,7 @@ import click
 
 from towpath.cli.exits import CommandError, ExitCode
 from towpath.cli.options import connected, connection_options, output_option
-from towpath.cli.output import age, moment, print_fields, print_json, print_table, text
+from towpath.cli.output import age, moment, print_fields, print_json, print_list, text
 from towpath.cli.times import length
 
 if TYPE_CHECKING:
@@ -43,16 +43,11 @@ def list_queues(output: str, database_url: str | None, schema: str | None) -> No
     with connected(database_url, schema) as app:
         engine = app.engine
         found = engine.run(lambda session: queues.list_queues(session, engine.statements))
-    if output == "json":
-        print_json(found)
-    elif found:
-        print_table(TITLES, [_row(info) for info in found])
-    else:
-        click.echo(
-            f"no queues in schema {engine.settings.schema!r}. Declare one with a Queue manifest, "
-            "or Queue(...) in a worker's code.",
-            err=True,
-        )
+    none = (
+        f"no queues in schema {engine.settings.schema!r}. Declare one with a Queue manifest, "
+        "or Queue(...) in a worker's code."
+    )
+    print_list(output, found, TITLES, _row, none)
 
 
 @queue.command("get", short_help="Show one queue")

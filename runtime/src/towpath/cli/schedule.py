@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from towpath.cli.options import connected, connection_options, output_option
-from towpath.cli.output import print_json, print_table
+from towpath.cli.output import print_json, print_list
 
 if TYPE_CHECKING:
     from towpath.insights.schedules import ScheduleInfo
@@ -32,16 +32,11 @@ def list_schedules(output: str, database_url: str | None, schema: str | None) ->
     """
     with connected(database_url, schema) as app:
         found = app.list_schedules()
-    if output == "json":
-        print_json(found)
-    elif found:
-        print_table(TITLES, [_row(info) for info in found])
-    else:
-        click.echo(
-            f"no schedules in schema {app.engine.settings.schema!r}. Declare one with "
-            "@towpath.schedule(...) in a worker's code.",
-            err=True,
-        )
+    none = (
+        f"no schedules in schema {app.engine.settings.schema!r}. Declare one with "
+        "@towpath.schedule(...) in a worker's code."
+    )
+    print_list(output, found, TITLES, _row, none)
 
 
 @schedule.command(short_help="Let no tick fire")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from towpath.cli.options import connected, connection_options, output_option
-from towpath.cli.output import age, print_json, print_table
+from towpath.cli.output import age, print_list
 
 if TYPE_CHECKING:
     from towpath.insights.workers import WorkerInfo
@@ -98,15 +98,8 @@ def list_workers(output: str, database_url: str | None, schema: str | None) -> N
     with connected(database_url, schema) as app:
         engine = app.engine
         found = engine.run(lambda session: workers.list_workers(session, engine.statements))
-    if output == "json":
-        print_json(found)
-    elif found:
-        print_table(TITLES, [_row(info) for info in found])
-    else:
-        click.echo(
-            f"no workers in schema {engine.settings.schema!r}. Try: towpath worker run --app MODULE",
-            err=True,
-        )
+    none = f"no workers in schema {engine.settings.schema!r}. Try: towpath worker run --app MODULE"
+    print_list(output, found, TITLES, _row, none)
 
 
 def _row(info: WorkerInfo) -> tuple[object, ...]:

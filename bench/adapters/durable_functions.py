@@ -1,4 +1,7 @@
-"""The functions that towpath's worker runs: nothing, steps, waits; one of them is the workflow `noop`."""
+"""The functions that a worker of towpath or dbos runs: nothing, steps, waits; one is the workflow `noop`.
+
+`library` is what both spell alike: `step(name=)`, `recv` and `set_event`.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from typing import Any
 from bench.adapter import Job
 
 
-def make_function(towpath: Any, job: Job) -> Callable[[int], object]:
+def make_function(library: Any, job: Job) -> Callable[[int], object]:
     """Return what the job's settings ask for."""
     if job.waits_for:
-        return _make_waiting(towpath, job)
+        return _make_waiting(library, job)
     if job.steps:
-        return (_make_async_steps if job.is_async else _make_steps)(towpath, job)
+        return (_make_async_steps if job.is_async else _make_steps)(library, job)
 
     def noop(number: int) -> None:
         place = job.recorder.start(number)
@@ -25,8 +28,8 @@ def make_function(towpath: Any, job: Job) -> Callable[[int], object]:
     return noop
 
 
-def _make_steps(towpath: Any, job: Job) -> Callable[[int], object]:
-    @towpath.step(name="step")  # type: ignore[untyped-decorator]
+def _make_steps(library: Any, job: Job) -> Callable[[int], object]:
+    @library.step(name="step")  # type: ignore[untyped-decorator]
     def step(number: int) -> int:
         return number
 
@@ -39,8 +42,8 @@ def _make_steps(towpath: Any, job: Job) -> Callable[[int], object]:
     return durable
 
 
-def _make_async_steps(towpath: Any, job: Job) -> Callable[[int], object]:
-    @towpath.step(name="step")  # type: ignore[untyped-decorator]
+def _make_async_steps(library: Any, job: Job) -> Callable[[int], object]:
+    @library.step(name="step")  # type: ignore[untyped-decorator]
     async def step(number: int) -> int:
         return number
 
@@ -53,19 +56,19 @@ def _make_async_steps(towpath: Any, job: Job) -> Callable[[int], object]:
     return durable
 
 
-def _make_waiting(towpath: Any, job: Job) -> Callable[[int], object]:
+def _make_waiting(library: Any, job: Job) -> Callable[[int], object]:
     def end(number: int) -> None:
         time.sleep(job.sleep)
         job.recorder.start(number)
 
     def receive(count: int) -> None:
         for _ in range(count):
-            number = towpath.recv("number", timeout_seconds=60)
+            number = library.recv("number", timeout_seconds=60)
             job.recorder.start(number)
 
     def announce(number: int) -> None:
         time.sleep(job.sleep)
         job.recorder.start(number)
-        towpath.set_event("number", number)
+        library.set_event("number", number)
 
     return {"result": end, "message": receive, "event": announce}[job.waits_for]
