@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -20,23 +20,11 @@ from towpath.errors import (
     WaitOptionError,
     WorkflowNotFoundError,
 )
-from towpath.executor import wait_hub
 from towpath.store import waits
 from towpath.store.session import Session
 
 Launch = Callable[..., towpath.Worker]
 NO_SUCH_ID = "wf-9-0123456789abcdef"
-
-
-@pytest.fixture
-def elsewhere(
-    app: App, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[towpath.Client]:
-    """Return a client of its own engine, as in another process; nobody looks without being told."""
-    monkeypatch.setattr(wait_hub, "SLOW_LOOK_SECONDS", 3600.0)
-    app.engine.may_migrate = True
-    with towpath.Client(database_url) as client:
-        yield client
 
 
 def waits_for(app: App, kind: str, *, least: int = 1) -> None:

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import psycopg
@@ -22,34 +22,22 @@ from towpath.errors import (
     WaitOptionError,
     WorkflowNotFoundError,
 )
-from towpath.executor import wait_hub
 
 Launch = Callable[..., towpath.Worker]
-
-
-@pytest.fixture
-def client(
-    app: App, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[towpath.Client]:
-    """Return a client of its own engine, as in another process; it looks only when it is told."""
-    monkeypatch.setattr(wait_hub, "SLOW_LOOK_SECONDS", 3600.0)
-    app.engine.may_migrate = True
-    with towpath.Client(database_url) as client:
-        yield client
 
 
 class Reader:
     """Reads a stream in a thread; `seen` are the values that have come."""
 
-    def __init__(self, client: towpath.Client, workflow_id: str, key: str = "out") -> None:
+    def __init__(self, elsewhere: towpath.Client, workflow_id: str, key: str = "out") -> None:
         self.seen: list[object] = []
         self._thread = threading.Thread(
-            target=self._read, args=(client, workflow_id, key), daemon=True
+            target=self._read, args=(elsewhere, workflow_id, key), daemon=True
         )
         self._thread.start()
 
-    def _read(self, client: towpath.Client, workflow_id: str, key: str) -> None:
-        for value in client.read_stream(workflow_id, key):
+    def _read(self, elsewhere: towpath.Client, workflow_id: str, key: str) -> None:
+        for value in elsewhere.read_stream(workflow_id, key):
             self.seen.append(value)
 
     def end(self) -> list[object]:
@@ -60,7 +48,7 @@ class Reader:
 
 
 def test_values_are_read_live_late_and_by_many(
-    app: App, launched: Launch, client: towpath.Client
+    app: App, launched: Launch, elsewhere: towpath.Client
 ) -> None:
     """Each value before the next is written, and all of them afterwards, in order."""
     queue = app.queue("orders")
@@ -75,16 +63,16 @@ def test_values_are_read_live_late_and_by_many(
 
     launched()
     handle = queue.enqueue(order)
-    live = [Reader(client, handle.workflow_id) for _ in range(3)]
+    live = [Reader(elsewhere, handle.workflow_id) for _ in range(3)]
     for number in range(5):
         numbers.release()
         wait_until(lambda n=number: all(len(r.seen) == n + 1 for r in live))  # type: ignore[misc]
     expected = [{"n": n} for n in range(5)]
     assert [reader.end() for reader in live] == [expected] * 3
     handle.get_result(timeout=20)
-    assert list(client.read_stream(handle.workflow_id, "out")) == expected
+    assert list(elsewhere.read_stream(handle.workflow_id, "out")) == expected
     assert asyncio.run(read_async(app, handle.workflow_id)) == expected
-    assert list(client.read_stream(handle.workflow_id, "never written")) == []
+    assert list(elsewhere.read_stream(handle.workflow_id, "never written")) == []
 
 
 async def read_async(app: App, workflow_id: str) -> list[object]:
@@ -93,7 +81,7 @@ async def read_async(app: App, workflow_id: str) -> list[object]:
 
 
 def test_a_closed_stream_ends_its_readers_while_the_workflow_goes_on(
-    app: App, launched: Launch, client: towpath.Client
+    app: App, launched: Launch, elsewhere: towpath.Client
 ) -> None:
     """Nothing more is taken; a second close and a write are errors that the workflow may catch."""
     queue = app.queue("orders")
@@ -113,15 +101,15 @@ def test_a_closed_stream_ends_its_readers_while_the_workflow_goes_on(
 
     launched()
     handle = queue.enqueue(order)
-    assert Reader(client, handle.workflow_id).end() == [1]
-    client.send(handle.workflow_id, None, "go")
+    assert Reader(elsewhere, handle.workflow_id).end() == [1]
+    elsewhere.send(handle.workflow_id, None, "go")
     assert handle.get_result(timeout=20) == ["closed", "closed"]
-    assert list(client.read_stream(handle.workflow_id, "other")) == [3]
+    assert list(elsewhere.read_stream(handle.workflow_id, "other")) == [3]
 
 
 @pytest.mark.parametrize("ending", ["returned", "raised", "cancelled"])
 def test_the_end_of_the_workflow_ends_an_open_stream(
-    app: App, launched: Launch, client: towpath.Client, ending: str
+    app: App, launched: Launch, elsewhere: towpath.Client, ending: str
 ) -> None:
     """However it ends: readers get what there is, and no more is awaited."""
     queue = app.queue("orders")
@@ -135,21 +123,21 @@ def test_the_end_of_the_workflow_ends_an_open_stream(
 
     launched()
     handle = queue.enqueue(order)
-    reader = Reader(client, handle.workflow_id)
+    reader = Reader(elsewhere, handle.workflow_id)
     wait_until(lambda: reader.seen == ["only"])
     with psycopg.connect(str(app._database_url), autocommit=True) as watch:
         wait_until(
             lambda: watch.execute("SELECT FROM towpath.wait WHERE kind = 'stream'").rowcount == 1
         )
     if ending == "cancelled":
-        client.cancel_workflow(handle.workflow_id)
+        elsewhere.cancel_workflow(handle.workflow_id)
     else:
-        client.send(handle.workflow_id, None, "go")
+        elsewhere.send(handle.workflow_id, None, "go")
     assert reader.end() == ["only"]
 
 
 def test_a_step_writes_as_often_as_it_runs(
-    app: App, launched: Launch, client: towpath.Client
+    app: App, launched: Launch, elsewhere: towpath.Client
 ) -> None:
     """Once for each try; what the workflow itself writes is written once."""
     queue = app.queue("orders")
@@ -169,13 +157,13 @@ def test_a_step_writes_as_often_as_it_runs(
     launched()
     handle = queue.enqueue(order)
     handle.get_result(timeout=20)
-    assert list(client.read_stream(handle.workflow_id, "out")) == ["workflow", "step", "step"]
+    assert list(elsewhere.read_stream(handle.workflow_id, "out")) == ["workflow", "step", "step"]
     names = [step.name for step in app.list_workflow_steps(handle.workflow_id)]
     assert names == ["towpath.write_stream", "report"]
 
 
 def test_branches_that_write_at_once_lose_nothing(
-    app: App, launched: Launch, client: towpath.Client
+    app: App, launched: Launch, elsewhere: towpath.Client
 ) -> None:
     """A live reader sees every value of eight branches, each branch's in order."""
     queue = app.queue("orders")
@@ -190,7 +178,7 @@ def test_branches_that_write_at_once_lose_nothing(
 
     launched()
     handle = queue.enqueue(order)
-    seen = Reader(client, handle.workflow_id).end()
+    seen = Reader(elsewhere, handle.workflow_id).end()
     assert sorted(map(json.dumps, seen)) == sorted(
         json.dumps([name, number]) for name in range(8) for number in range(10)
     )
@@ -223,15 +211,17 @@ def test_the_command_line_prints_a_stream_while_the_workflow_runs(
         assert process.wait(20) == 0
 
 
-def test_what_is_no_stream_is_refused(app: App, launched: Launch, client: towpath.Client) -> None:
+def test_what_is_no_stream_is_refused(
+    app: App, launched: Launch, elsewhere: towpath.Client
+) -> None:
     """An unknown workflow, a key that cannot be one, a write from outside."""
     launched()
     with pytest.raises(WorkflowNotFoundError):
-        next(client.read_stream("nobody", "out"))
+        next(elsewhere.read_stream("nobody", "out"))
     with pytest.raises(WorkflowNotFoundError):
-        next(client.read_stream("wf-9-0123456789abcdef", "out"))
+        next(elsewhere.read_stream("wf-9-0123456789abcdef", "out"))
     with pytest.raises(WaitOptionError, match="key is 3"):
-        next(client.read_stream("nobody", 3))  # type: ignore[arg-type]
+        next(elsewhere.read_stream("nobody", 3))  # type: ignore[arg-type]
     with pytest.raises(OutsideWorkflowError, match="write_stream was called outside"):
         app.write_stream("out", 1)
     with pytest.raises(OutsideWorkflowError, match="close_stream was called outside"):
@@ -239,7 +229,7 @@ def test_what_is_no_stream_is_refused(app: App, launched: Launch, client: towpat
 
 
 def test_a_reader_that_stops_leaves_nothing_behind(
-    app: App, launched: Launch, client: towpath.Client
+    app: App, launched: Launch, elsewhere: towpath.Client
 ) -> None:
     """Its word that it wants to be told goes with it."""
     queue = app.queue("orders")
@@ -251,10 +241,10 @@ def test_a_reader_that_stops_leaves_nothing_behind(
 
     launched()
     handle = queue.enqueue(order)
-    for value in client.read_stream(handle.workflow_id, "out"):
+    for value in elsewhere.read_stream(handle.workflow_id, "out"):
         assert value == 1
         break
-    client.send(handle.workflow_id, None, "go")
+    elsewhere.send(handle.workflow_id, None, "go")
     handle.get_result(timeout=20)
     with psycopg.connect(str(app._database_url), autocommit=True) as watch:
         wait_until(lambda: watch.execute("SELECT FROM towpath.wait").rowcount == 0)

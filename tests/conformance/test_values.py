@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import json
 import uuid
-import zlib
 import zoneinfo
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,8 +18,9 @@ import pydantic
 import pytest
 
 import towpath
+from tests.fixtures.codecs import ZlibCodec
 from towpath import App
-from towpath.codec import Codec, JsonCodec, PickleCodec
+from towpath.codec import Codec, PickleCodec
 from towpath.errors import (
     ArgumentMismatchError,
     ConfigurationError,
@@ -89,37 +88,6 @@ VALUES: list[Any] = [
     Customer(name="Ada", since=dt.date(2026, 3, 1)),
     {"orders": [ORDER], "plain": [None, 1.5, True]},
 ]
-
-
-class ZlibCodec:
-    """JSON, compressed: what an application may bring."""
-
-    name = "zlib"
-
-    def __init__(self) -> None:
-        self._json = JsonCodec()
-
-    def encode_input(self, args: Sequence[object], kwargs: Mapping[str, object]) -> str:
-        """Return the text of a call."""
-        return self._pack(self._json.encode_input(args, kwargs))
-
-    def decode_input(self, text: str) -> tuple[list[Any], dict[str, Any]]:
-        """Return a call's arguments."""
-        return self._json.decode_input(self._unpack(text))
-
-    def encode(self, value: object, path: str = "result") -> str:
-        """Return the text of a value."""
-        return self._pack(self._json.encode(value, path))
-
-    def decode(self, text: str) -> Any:
-        """Return the value of a text."""
-        return self._json.decode(self._unpack(text))
-
-    def _pack(self, text: str) -> str:
-        return base64.b64encode(zlib.compress(text.encode())).decode()
-
-    def _unpack(self, text: str) -> str:
-        return zlib.decompress(base64.b64decode(text)).decode()
 
 
 @contextmanager

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import dataclasses
 import os
-import zlib
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from tests.fixtures.codecs import ZlibCodec
 from towpath.codec import (
     ChosenCodec,
     Codec,
@@ -22,36 +21,6 @@ from towpath.codec import (
     read_call,
 )
 from towpath.domain.errors import ConfigurationError, ValueNotEncodableError, ValueTooLargeError
-
-
-class ZlibCodec:
-    """JSON, compressed."""
-
-    def __init__(self, name: str = "zlib") -> None:
-        self.name = name
-        self._json = JsonCodec()
-
-    def encode_input(self, args: Sequence[object], kwargs: Mapping[str, object]) -> str:
-        """Return the text of a call."""
-        return self._pack(self._json.encode_input(args, kwargs))
-
-    def decode_input(self, text: str) -> tuple[list[Any], dict[str, Any]]:
-        """Return a call's arguments."""
-        return self._json.decode_input(self._unpack(text))
-
-    def encode(self, value: object, path: str = "result") -> str:
-        """Return the text of a value."""
-        return self._pack(self._json.encode(value, path))
-
-    def decode(self, text: str) -> Any:
-        """Return the value of a text."""
-        return self._json.decode(self._unpack(text))
-
-    def _pack(self, text: str) -> str:
-        return base64.b64encode(zlib.compress(text.encode())).decode()
-
-    def _unpack(self, text: str) -> str:
-        return zlib.decompress(base64.b64decode(text)).decode()
 
 
 @dataclasses.dataclass
