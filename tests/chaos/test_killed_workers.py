@@ -67,7 +67,7 @@ def test_workflows_end_once_while_workers_are_killed(database_url: str, tmp_path
         ).fetchall()
         assert statuses == [("SUCCESS", count)]
         assert observer.most <= 7
-        assert_no_recorded_step_ran_again(watch, observer)
+        assert_no_recorded_step_ran_again(watch, observer, count)
 
 
 def ended(watch: psycopg.Connection[tuple[int]]) -> int:
@@ -78,14 +78,14 @@ def ended(watch: psycopg.Connection[tuple[int]]) -> int:
 
 
 def assert_no_recorded_step_ran_again(
-    watch: psycopg.Connection[tuple[int, str, int]], observer: Observer
+    watch: psycopg.Connection[tuple[int, str, int]], observer: Observer, count: int
 ) -> None:
     """A step that the first attempt recorded was called once; others once an attempt at most."""
     rows = watch.execute(
         "SELECT ((w.input::json)->'args'->>0)::int, s.position, s.attempt FROM towpath.step s "
         "JOIN towpath.workflow w USING (seq)"
     ).fetchall()
-    assert len(rows) == 3 * 2000
+    assert len(rows) == 3 * count
     for number, position, attempt in rows:
         made = observer.calls[f"/{number}/{int(position) - 1}"]
         # each attempt up to the recording one may have been killed within its call
@@ -116,12 +116,8 @@ def test_a_frozen_worker_that_wakes_changes_nothing(database_url: str, tmp_path:
                 ).fetchall()
                 assert again == attempts
                 assert observer.most <= 7 + 7  # the calls in flight of the frozen one
-        assert_frozen_calls_only(observer)
-
-
-def assert_frozen_calls_only(observer: Observer) -> None:
-    """No step was called more than twice: once by the frozen worker, once by the other."""
-    assert max(observer.calls.values()) <= 2
+        # on a machine so busy that the other's heartbeat is late too, there are more attempts
+        assert_no_recorded_step_ran_again(watch, observer, 300)
 
 
 def until(watch: psycopg.Connection[tuple[int]], query: str, least: int) -> None:
