@@ -34,6 +34,13 @@ FOLDERS: Final = ("crds", "charts/towpath/crds")
 REFERENCE: Final = "docs/reference/crds.md"
 
 
+SCALE: Final = {
+    "specReplicasPath": ".spec.replicas",
+    "statusReplicasPath": ".status.replicas",
+    "labelSelectorPath": ".status.selector",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """A column of `kubectl get`; those with priority 1 show with `-o wide` only."""
@@ -100,6 +107,8 @@ class Definition:
     spec: type[Model]
     status: type[Model]
     rules: tuple[Rule, ...]
+    scale: bool = False
+    """Whether /scale leads to spec.replicas."""
     columns: tuple[Column, ...]
 
     @property
@@ -144,6 +153,7 @@ DEFINITIONS: Final = (
         spec=WorkerPoolSpec,
         status=WorkerPoolStatus,
         rules=WORKER_POOL_RULES,
+        scale=True,
         columns=(
             READY,
             _number("Pods", ".status.readyReplicas", "Pods that are ready."),
@@ -211,7 +221,7 @@ def definition_manifest(definition: Definition) -> dict[str, Any]:
                     "name": version,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    "subresources": {"status": {}} | ({"scale": SCALE} if definition.scale else {}),
                     "additionalPrinterColumns": [c.to_manifest() for c in definition.columns],
                     "schema": {"openAPIV3Schema": root_schema(definition)},
                 }

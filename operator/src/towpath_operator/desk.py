@@ -155,6 +155,7 @@ class DatabaseDesk:
         """Read the Secret and ask the server about everything that is declared for it."""
         key = database.metadata.key
         names = frozenset(queue.queue_name for queue in self.queues_of(key))
+        assert database.spec.uri_secret_ref is not None  # noqa: S101
         secret_key = ObjectKey(key.namespace, database.spec.uri_secret_ref.name)
         target = read_secret(database, await self._cluster.get(SECRET, secret_key))
         now = self._clock()

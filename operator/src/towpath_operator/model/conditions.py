@@ -13,6 +13,7 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     DATABASE_REACHABLE = "DatabaseReachable"
+    LEAST_PRIVILEGE = "LeastPrivilege"
     TEMPLATE_VALID = "TemplateValid"
     WORKERS_AVAILABLE = "WorkersAvailable"
     PAUSED = "Paused"
@@ -34,6 +35,7 @@ class Reason(StrEnum):
     SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105 - a reason, no secret
     SECRET_INVALID = "SecretInvalid"  # noqa: S105 - a reason, no secret
     CREDENTIALS_REJECTED = "CredentialsRejected"
+    POOLER_WITHOUT_DIRECT = "PoolerWithoutDirect"
     SCHEMA_PENDING = "SchemaPending"
     SCHEMA_TOO_NEW = "SchemaTooNew"
     SERVER_TOO_OLD = "ServerTooOld"
@@ -52,6 +54,7 @@ class Reason(StrEnum):
     IMPORT_FAILED = "ImportFailed"
     CRASH_LOOP = "CrashLoop"
     UNSCHEDULABLE = "Unschedulable"
+    REPLICAS_CONFLICT = "ReplicasConflict"
 
     SERVED = "Served"
     NOT_SERVED = "NotServed"
@@ -84,6 +87,8 @@ REASON_DOCS: Final[dict[Reason, str]] = {
     Reason.SECRET_KEY_MISSING: "The Secret has no value under the key that uriSecretRef names.",
     Reason.SECRET_INVALID: "The Secret's value is no database URI that Towpath accepts.",
     Reason.CREDENTIALS_REJECTED: "Postgres refuses the login in the Secret, or what it may do.",
+    Reason.POOLER_WITHOUT_DIRECT: "The database is behind a transaction pooler, and no "
+    "operatorUriSecretRef leads to the server itself.",
     Reason.SCHEMA_PENDING: "The database's schema is not yet migrated to this operator's version.",
     Reason.SCHEMA_TOO_NEW: "The database's schema no longer serves an operator this old.",
     Reason.SERVER_TOO_OLD: "The Postgres server is older than version 15.",
@@ -100,6 +105,7 @@ REASON_DOCS: Final[dict[Reason, str]] = {
     Reason.IMPORT_FAILED: "A worker cannot import its application; the message ends with the error.",
     Reason.CRASH_LOOP: "A container of the pods exits again and again.",
     Reason.UNSCHEDULABLE: "The scheduler finds no node for a pod.",
+    Reason.REPLICAS_CONFLICT: "Something else keeps writing the Deployment's spec.replicas.",
     Reason.SERVED: "At least one live worker serves the queue.",
     Reason.NOT_SERVED: "No live worker serves the queue.",
     Reason.NOT_SAMPLED: "The database could not be asked; the last known state is kept.",
@@ -117,6 +123,7 @@ STALLING: Final = frozenset(
         Reason.SECRET_KEY_MISSING,
         Reason.SECRET_INVALID,
         Reason.CREDENTIALS_REJECTED,
+        Reason.POOLER_WITHOUT_DIRECT,
         Reason.SCHEMA_TOO_NEW,
         Reason.SERVER_TOO_OLD,
         Reason.QUEUE_CONFLICT,

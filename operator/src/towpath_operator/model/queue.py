@@ -13,7 +13,7 @@ from towpath.domain.queue import QueueSettings
 from towpath_operator.model.base import Model, Rule
 from towpath_operator.model.durations import duration_field, duration_rule, parse_duration
 from towpath_operator.model.metadata import Metadata
-from towpath_operator.model.shared import MAX_INT32, DatabaseRef
+from towpath_operator.model.shared import MAX_INT32, DatabaseRef, Retention
 from towpath_operator.model.updates import UNCHANGED_DATABASE
 from towpath_operator.model.workerpool import MAX_POOL_NAME_LENGTH, PoolTemplate
 
@@ -55,6 +55,11 @@ class Concurrency(Model):
         le=MAX_INT32,
         description="The most workflows of one partition key that run at a time; 1 unless set. Only "
         "with partitioning.",
+    )
+    release_while_waiting: bool = Field(
+        default=False,
+        description="Whether a workflow that waits (sleep, recv, get_event, get_result) gives its "
+        "place to another meanwhile.",
     )
 
 
@@ -179,10 +184,17 @@ class QueueSpec(Model):
         description="Whether enqueueing is refused, while what waits goes on; unless set, "
         "`towpath queue close` and `towpath queue open` decide it.",
     )
-    deletion_policy: Literal["Retain"] = Field(
+    retention: Retention | None = Field(
+        default=None,
+        description="How long the queue's workflows are kept after their end; what is absent is as "
+        "the QueueDatabase says.",
+    )
+    deletion_policy: Literal["Retain", "DeleteIfEmpty", "Delete"] = Field(
         default="Retain",
-        description="What happens to the queue's workflows when the Queue is deleted; Retain keeps "
-        "them.",
+        description="What happens to the queue's row and workflows when the Queue is deleted: Retain "
+        "keeps them, Delete deletes them, DeleteIfEmpty deletes the row if it has no workflow. The "
+        "last two do so only with the annotation towpath.dev/confirm-delete, whose value is the "
+        "queue's name.",
     )
     workers: PoolTemplate | None = Field(
         default=None,
@@ -216,7 +228,9 @@ class Queue:
             partition_limiter=_limiter(spec.partition_limiter),
             priority_enabled=spec.priority.enabled,
             partition_queue=spec.partitioning.enabled,
+            release_while_waiting=limits.release_while_waiting,
             polling_interval=parse_duration(spec.polling_interval),
+            retention=spec.retention.settings if spec.retention else domain.Retention(),
         )
 
 

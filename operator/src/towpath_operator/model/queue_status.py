@@ -22,6 +22,16 @@ class EffectiveConcurrency(Model):
     per_partition: int | None = Field(
         default=None, description="Places of one partition key; absent is 1 with partitioning."
     )
+    release_while_waiting: bool | None = Field(
+        default=None, description="Whether a workflow that waits gives its place to another."
+    )
+
+
+class EffectiveRetention(Model):
+    """How long ended workflows are kept; what is absent is as the database's default says."""
+
+    succeeded: str | None = Field(default=None, description="After a SUCCESS.")
+    failed: str | None = Field(default=None, description="After any other end.")
 
 
 class EffectiveLimiter(Model):
@@ -53,6 +63,9 @@ class EffectiveQueue(Model):
     partitioning: Switch = Field(description="Whether workflows have a partition key.")
     polling_interval: str = Field(
         description="The longest wait for work that a lost notification has missed."
+    )
+    retention: EffectiveRetention | None = Field(
+        default=None, description="How long the queue's ended workflows are kept."
     )
     paused: bool = Field(description="Whether nothing of the queue starts.")
     closed: bool = Field(description="Whether enqueueing is refused.")
@@ -93,6 +106,7 @@ def effective_configuration(
             "global": settings.concurrency,
             "perWorker": settings.worker_concurrency,
             "perPartition": settings.partition_concurrency,
+            "releaseWhileWaiting": settings.release_while_waiting or None,
         }
     )
     effective = EffectiveQueue.model_validate(
@@ -103,6 +117,7 @@ def effective_configuration(
             "priority": Switch(enabled=settings.priority_enabled),
             "partitioning": Switch(enabled=settings.partition_queue),
             "pollingInterval": format_duration(settings.polling_interval),
+            "retention": _retention(settings.retention),
             "paused": paused,
             "closed": closed,
         }
@@ -114,3 +129,12 @@ def _limiter(limiter: domain.Limiter | None) -> EffectiveLimiter | None:
     if limiter is None:
         return None
     return EffectiveLimiter(limit=limiter.limit, period=format_duration(limiter.period))
+
+
+def _retention(kept: domain.Retention) -> EffectiveRetention | None:
+    if kept == domain.Retention():
+        return None
+    return EffectiveRetention(
+        succeeded=None if kept.succeeded is None else format_duration(kept.succeeded),
+        failed=None if kept.failed is None else format_duration(kept.failed),
+    )

@@ -61,7 +61,11 @@ def _spec_row(path: str, node: Schema, *, needed: bool) -> str:
     if not needed and default is not None and not isinstance(default, dict):
         text = default if isinstance(default, str) else json.dumps(default)
         shown = f"`{text}`"
-    return f"| `{path}` | {node['type']} | {shown} | {_allowed(node)} | {node['description']} |"
+    return f"| `{path}` | {_type(node)} | {shown} | {_allowed(node)} | {node['description']} |"
+
+
+def _type(node: Schema) -> str:
+    return str(node.get("type", "integer or string"))
 
 
 def _allowed(node: Schema) -> str:
@@ -78,7 +82,7 @@ def _cell(value: Any) -> str:
 def _fields(node: Schema, path: str) -> Iterable[tuple[str, Schema, bool]]:
     required = node.get("required", ())
     for name, child in node.get("properties", {}).items():
-        is_list = child["type"] == "array"
+        is_list = child.get("type") == "array"
         below = f"{path}.{name}[]" if is_list else f"{path}.{name}"
         yield below, child, name in required
         yield from _fields(child["items"] if is_list else child, below)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from towpath.domain import queue as domain
 from towpath_operator.model.base import DNS_LABEL, DNS_SUBDOMAIN, Model
+from towpath_operator.model.durations import duration_field, duration_rule, parse_duration
 
 MAX_INT32 = 2_147_483_647
 
@@ -29,6 +32,43 @@ class DatabaseRef(Model):
         description="The namespace of the QueueDatabase; without one it is looked for in the "
         "object's own namespace, then in the operator's.",
     )
+
+
+class Retention(Model):
+    """How long ended workflows are kept."""
+
+    rules: ClassVar = tuple(
+        duration_rule(
+            field,
+            read,
+            message=f"retention.{field} must be from 1s to 876600h (100 years)",
+            least=domain.MIN_RETENTION,
+            most=domain.MAX_RETENTION,
+        )
+        for field, read in (
+            ("succeeded", lambda kept: kept.succeeded),
+            ("failed", lambda kept: kept.failed),
+        )
+    )
+
+    succeeded: str | None = duration_field(
+        default=None,
+        description="How long workflows are kept after a SUCCESS, such as 168h; from 1s to 876600h.",
+    )
+    failed: str | None = duration_field(
+        default=None,
+        description="How long workflows are kept after any other end, such as 720h; from 1s to "
+        "876600h.",
+    )
+
+    @property
+    def settings(self) -> domain.Retention:
+        """The retention as the runtime knows it."""
+        return domain.Retention(_length(self.succeeded), _length(self.failed))
+
+
+def _length(text: str | None) -> timedelta | None:
+    return None if text is None else parse_duration(text)
 
 
 class Condition(Model):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from towpath_operator.model.base import DNS_SUBDOMAIN, Model, Rule
 from towpath_operator.model.durations import duration_field, duration_rule, parse_duration
@@ -23,6 +24,15 @@ APPLICATION_PATTERN = (
     r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
     r"(:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*)?$"
 )
+
+
+def check_int_or_percent(value: int | str) -> int | str:
+    """Return a number of pods or a part of all, such as 25%; raises ValueError for anything else."""
+    if isinstance(value, str) and not re.fullmatch(r"(100|[1-9]?[0-9])%", value):
+        raise ValueError("must be a number from 0 to 1000, or from 0% to 100%")
+    if isinstance(value, int) and not 0 <= value <= 1000:  # noqa: PLR2004 - as the message says
+        raise ValueError("must be a number from 0 to 1000, or from 0% to 100%")
+    return value
 
 
 class PoolQueue(Model):
@@ -48,10 +58,11 @@ class Autoscaling(Model):
         ),
     )
 
-    mode: Literal["Builtin"] = Field(
+    mode: Literal["Builtin", "External", "None"] = Field(
         default="Builtin",
-        description="Who decides the number of pods; Builtin is the operator, by the work that waits "
-        "and runs.",
+        description="Who decides the number of pods: Builtin is the operator, by the work that waits "
+        "and runs; External is who writes spec.replicas through /scale, such as an HPA or KEDA; None "
+        "is spec.replicas as the manifest has it.",
     )
     min: int = Field(
         default=1,
@@ -86,6 +97,45 @@ class Drain(Model):
         return parse_duration(self.timeout)
 
 
+IntOrPercent = Annotated[
+    int | str,
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "minimum": 0,
+            "maximum": 1000,
+            "pattern": r"^(100|[1-9]?[0-9])%$",
+        }
+    ),
+    AfterValidator(check_int_or_percent),
+]
+"""A number of pods, or a part of all in percent, as a Deployment's rollout has it."""
+
+
+class Strategy(Model):
+    """How a changed template replaces the pods."""
+
+    rules: ClassVar = (
+        Rule(
+            field="maxUnavailable",
+            message="strategy.maxUnavailable and strategy.maxSurge must not both be 0",
+            cel="!(self.maxUnavailable in [0, '0%'] && self.maxSurge in [0, '0%'])",
+            holds=lambda s: not (s.max_unavailable in (0, "0%") and s.max_surge in (0, "0%")),
+        ),
+    )
+
+    max_surge: IntOrPercent = Field(
+        default="25%",
+        description="How many pods there may be above the wanted ones during a rollout: a number from "
+        "0 to 1000, or a part such as 25%.",
+    )
+    max_unavailable: IntOrPercent = Field(
+        default="25%",
+        description="How many of the wanted pods may be missing during a rollout: a number from 0 to "
+        "1000, or a part such as 25%.",
+    )
+
+
 class PoolTemplate(Model):
     """What a WorkerPool and the `workers` of a Queue have in common."""
 
@@ -108,7 +158,17 @@ class PoolTemplate(Model):
     autoscaling: Autoscaling = Field(
         default=Autoscaling(), description="How many pods the pool has, and who decides it."
     )
+    replicas: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="The number of pods, where autoscaling.mode is None or External; ignored where it "
+        "is Builtin.",
+    )
     drain: Drain = Field(default=Drain(), description="How pods stop.")
+    strategy: Strategy = Field(
+        default=Strategy(), description="How a changed template replaces the pods."
+    )
 
 
 class WorkerPoolSpec(PoolTemplate):
@@ -152,6 +212,9 @@ class WorkerPoolStatus(Model):
         default=None, description="The database that databaseRef found; kept once found."
     )
     replicas: int | None = Field(default=None, description="How many pods there are.")
+    selector: str | None = Field(
+        default=None, description="The label selector of the pods, for whoever scales by /scale."
+    )
     ready_replicas: int | None = Field(default=None, description="How many pods are ready.")
     waiting: int | None = Field(
         default=None,

@@ -64,6 +64,7 @@ def database_status(database: QueueDatabase) -> dict[str, str]:
 def read_secret(database: QueueDatabase, secret: Manifest | None) -> DatabaseTarget | Blocked:
     """Read the URI in the Secret that a QueueDatabase names (None: there is no such Secret)."""
     reference = database.spec.uri_secret_ref
+    assert reference is not None  # noqa: S101
     place = f"Secret {database.metadata.namespace}/{reference.name}"
     if secret is None:
         return Blocked(
