@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from towpath_operator.model.annotations import asked
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.errors import ManifestError
 from towpath_operator.model.parse import PARSERS
@@ -168,6 +169,7 @@ def _signature(manifest: Manifest) -> object:
         metadata.get("generation"),
         metadata.get("deletionTimestamp"),
         tuple(reference.get("uid") for reference in metadata.get("ownerReferences", ())),
+        asked(metadata.get("annotations")),
     )
 
 

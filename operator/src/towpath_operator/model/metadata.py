@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from towpath_operator.model.annotations import asked
 from towpath_operator.ports.cluster import Manifest, ObjectKey
 
 
@@ -21,6 +22,10 @@ class Metadata:
     created: datetime | None = None
     deleted: datetime | None = None
     controller_uid: str | None = None
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """The annotations by which people ask something of the operator (`model/annotations.py`)."""
+
+    finalizers: tuple[str, ...] = ()
 
     @property
     def key(self) -> ObjectKey:
@@ -44,6 +49,8 @@ def read_metadata(manifest: Manifest) -> Metadata:
         created=read_time(metadata.get("creationTimestamp")),
         deleted=read_time(metadata.get("deletionTimestamp")),
         controller_uid=controller_uid(manifest),
+        asked=asked(metadata.get("annotations")),
+        finalizers=tuple(metadata.get("finalizers") or ()),
     )
 
 
