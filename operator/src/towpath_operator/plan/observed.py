@@ -41,11 +41,29 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseTarget:
-    """A schema of a Postgres database that can be connected to. The URI never shows in a repr."""
+    """A schema of a Postgres database that can be connected to. No secret shows in a repr.
+
+    Attributes:
+        key: The QueueDatabase.
+        schema: The schema.
+        uri: What the operator connects by.
+        workers_uri: What the pods connect by; None where that is the operator's.
+        worker_role: The login of the pods, which the migration grants to; None where they use the
+            operator's.
+        ca: The certificates, in PEM, that the server's is verified by; None where the URI's sslmode
+            needs none or takes the system's.
+        pooled: Whether the pods reach the server through a transaction pooler.
+        connections_per_pod: The most connections of one pod; None leaves it to the library.
+    """
 
     key: ObjectKey
     schema: str
     uri: str = field(repr=False)
+    workers_uri: str | None = field(default=None, repr=False)
+    worker_role: str | None = None
+    ca: str | None = field(default=None, repr=False)
+    pooled: bool = False
+    connections_per_pod: int | None = None
 
     def to_status(self) -> dict[str, str]:
         """Return what `status.database` keeps of it."""
