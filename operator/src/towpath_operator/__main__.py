@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from towpath_operator import metrics
 from towpath_operator.health import HealthServer
 from towpath_operator.logs import configure
 from towpath_operator.settings import Settings, SettingsError, read_settings
@@ -75,7 +76,7 @@ class Operator:
 
     async def run(self) -> None:
         """Run until stopped; what of it runs is at its end when this returns."""
-        health = HealthServer(alive=self.alive, ready=self.ready)
+        health = HealthServer(alive=self.alive, ready=self.ready, metrics=metrics.page)
         port = await health.start(self._settings.port)
         logger.info("operator started", extra={"port": port, "namespace": self._settings.namespace})
         try:

@@ -1,4 +1,4 @@
-"""Serves /healthz and /readyz: whether to restart the operator, and whether it is at work."""
+"""Serves /healthz, /readyz and /metrics: whether to restart the operator, whether it is at work, how."""
 
 from __future__ import annotations
 
@@ -6,20 +6,32 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 READ_SECONDS: Final = 5.0
 
-Check = Callable[[], Mapping[str, bool]]
-"""Names what is looked at and says whether it is well."""
+Check = Callable[[], Mapping[str, object]]
+"""Names what is looked at: False is not well; what is neither True nor False is for people to read."""
+
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A text and what it is."""
+
+    content_type: str
+    body: bytes
 
 
 class HealthServer:
-    """Answers probes; anything else is not found."""
+    """Answers probes and the scrape of metrics; anything else is not found."""
 
-    def __init__(self, *, alive: Check, ready: Check) -> None:
+    def __init__(self, *, alive: Check, ready: Check, metrics: Callable[[], Page]) -> None:
         self._checks = {"/healthz": alive, "/readyz": ready}
+        self._metrics = metrics
         self._server: asyncio.Server | None = None
 
     async def start(self, port: int) -> int:
@@ -48,13 +60,17 @@ class HealthServer:
         finally:
             writer.close()
 
-    def _response(self, path: list[bytes]) -> bytes:
-        check = self._checks.get(path[0].decode("latin-1").partition("?")[0]) if path else None
+    def _response(self, words: list[bytes]) -> bytes:
+        path = words[0].decode("latin-1").partition("?")[0] if words else ""
+        if path == "/metrics":
+            return _http(HTTPStatus.OK, self._metrics())
+        check = self._checks.get(path)
         if check is None:
-            return _http(HTTPStatus.NOT_FOUND, {})
+            return _http(HTTPStatus.NOT_FOUND, Page(JSON, b"{}"))
         results = check()
-        well = all(results.values())
-        return _http(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, results)
+        well = not any(result is False for result in results.values())
+        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+        return _http(status, Page(JSON, json.dumps(results).encode()))
 
 
 def _listen(port: int) -> socket.socket:
@@ -64,10 +80,9 @@ def _listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def _http(status: HTTPStatus, body: Mapping[str, bool]) -> bytes:
-    text = json.dumps(body).encode()
+def _http(status: HTTPStatus, page: Page) -> bytes:
     head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {page.content_type}\r\n"
+        f"Content-Length: {len(page.body)}\r\nConnection: close\r\n\r\n"
     )
-    return head.encode() + text
+    return head.encode() + page.body
