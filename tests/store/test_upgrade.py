@@ -1,4 +1,4 @@
-"""A database of the previous schema, with workflows in every status, is migrated under running workers.
+"""A database of the oldest schema that is served, with workflows in every status, is migrated under running workers.
 
 The workers of the previous library are real: `tests/fixtures/previous_release` has it.
 """
@@ -33,6 +33,7 @@ from towpath.store.migrate import LIBRARY_SCHEMA_VERSION, migrate
 
 RELEASE = Path(__file__).parents[1] / "fixtures" / "previous_release"
 APPLICATION = RELEASE / "application"
+PREVIOUS_VERSION = 1
 QUEUES = ["plain", "limited", "throttled", "keyed", "urgent"]
 GROUPS = ["limited", "throttled", "child", "plain", "urgent"]
 
@@ -176,13 +177,15 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def test_the_previous_library_is_the_previous_one(upgrade: Upgrade) -> None:
-    """Its processes import it, not the one that is tested."""
+    """Its processes import it, not the one that is tested; the schema serves it still."""
     program = "import towpath.store.migrate as m; print(m.LIBRARY_SCHEMA_VERSION)"
     environ = {**os.environ, **upgrade.previous()}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) == LIBRARY_SCHEMA_VERSION - 1
+    assert int(done.stdout) == PREVIOUS_VERSION
+    upgrade.migrate()
+    assert upgrade.count("SELECT serves_from FROM towpath.schema_version") == PREVIOUS_VERSION
 
 
 @pytest.mark.timeout(300)
@@ -242,7 +245,7 @@ def begin_some(upgrade: Upgrade) -> None:
 
 def assert_every_status(upgrade: Upgrade) -> None:
     """The database has a workflow in each status, by each way into it."""
-    assert upgrade.version() == LIBRARY_SCHEMA_VERSION - 1
+    assert upgrade.version() == PREVIOUS_VERSION
     query = "SELECT status FROM towpath.result GROUP BY status ORDER BY status"
     ended = [row[0] for row in upgrade.watch.execute(query)]
     assert ended == ["CANCELLED", "ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "SUCCESS"]
@@ -364,6 +367,6 @@ def test_an_open_transaction_is_named_and_stops_nobody_else(
         upgrade.count("SELECT count(*) FROM towpath.running")
         with pytest.raises(SchemaError, match="pg_stat_activity"):
             migrating.result(30)
-    assert upgrade.version() == LIBRARY_SCHEMA_VERSION - 1
+    assert upgrade.version() == PREVIOUS_VERSION
     upgrade.migrate()
     assert upgrade.version() == LIBRARY_SCHEMA_VERSION

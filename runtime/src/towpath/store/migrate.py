@@ -28,7 +28,7 @@ from towpath.domain.errors import (
 )
 from towpath.store.statements import compose
 
-LIBRARY_SCHEMA_VERSION = 2
+LIBRARY_SCHEMA_VERSION = 3
 """The schema version that this library is written for."""
 
 PATIENCE_SECONDS = 60.0

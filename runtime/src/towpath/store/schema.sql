@@ -873,6 +873,26 @@ $$;
 
 COMMENT ON FUNCTION towpath.id_of(w towpath.workflow) IS 'The id as its users know it, chosen or generated.';
 
+CREATE FUNCTION towpath.lead(lease text, epoch bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'towpath', 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    -- No lock at first: of two transactions of one leader, neither may wait for the other to let go of its share.
+    IF NOT EXISTS (SELECT FROM operator o WHERE o.lease = lead.lease AND o.epoch >= lead.epoch) THEN
+        INSERT INTO operator AS o (lease, epoch) VALUES (lead.lease, lead.epoch)
+        ON CONFLICT ON CONSTRAINT operator_pkey DO UPDATE SET epoch = excluded.epoch WHERE o.epoch < excluded.epoch;
+    END IF;
+    PERFORM FROM operator o WHERE o.lease = lead.lease AND o.epoch = lead.epoch FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'TP007',
+            MESSAGE = format('another operator leads by the Lease of %s since epoch %s.', lead.lease, lead.epoch);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION towpath.lead(lease text, epoch bigint) IS 'Holds the right to write until the transaction ends, as the leader of that epoch; an error, TP007, where a later one has written. The first call of an epoch ends the right of all before it, once their open transactions have ended.';
+
 CREATE FUNCTION towpath.line_up(given bigint[], of_attempts integer[], new_recoveries integer[]) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'towpath', 'pg_catalog', 'pg_temp'
@@ -1840,6 +1860,14 @@ CREATE TABLE towpath.migration (
     applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
+CREATE TABLE towpath.operator (
+    lease text NOT NULL COLLATE pg_catalog."C",
+    epoch bigint NOT NULL,
+    CONSTRAINT operator_lease_check CHECK (((char_length(lease) >= 1) AND (char_length(lease) <= 512)))
+);
+
+COMMENT ON TABLE towpath.operator IS 'By the Lease that operators hold in a cluster, the epoch of the last one that wrote here: an earlier one, which may have been frozen or cut off, changes nothing any more.';
+
 CREATE TABLE towpath.parked (
     seq bigint NOT NULL,
     rank bigint NOT NULL,
@@ -2113,6 +2141,9 @@ ALTER TABLE ONLY towpath.message
 
 ALTER TABLE ONLY towpath.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY towpath.operator
+    ADD CONSTRAINT operator_pkey PRIMARY KEY (lease);
 
 ALTER TABLE ONLY towpath.parked
     ADD CONSTRAINT parked_pkey PRIMARY KEY (seq);
