@@ -31,11 +31,15 @@ BAD_SETTING: Final = 2
 
 
 def __getattr__(name: str) -> Any:
-    """Load `dev` only where it is asked for: the operator in a cluster has no use for it."""
+    """Load a command only where it is asked for: the operator in a cluster has no use for it."""
     if name == "dev":
         from towpath_operator.dev import dev  # noqa: PLC0415 - see above
 
         return dev
+    if name == "plan":
+        from towpath_operator.plan_command import plan  # noqa: PLC0415 - see above
+
+        return plan
     raise AttributeError(name)
 
 

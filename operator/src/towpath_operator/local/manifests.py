@@ -56,8 +56,9 @@ class Manifests:
 class Sources:
     """The files, folders and standard input that were named; read again when they change."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> None:
         self.names = tuple(names)
+        self._namespace = namespace  # of the manifests that name none
         # Read once: it does not come again.
         self._stdin = sys.stdin.read() if STDIN in self.names else ""
         self._seen = self._signature()
@@ -82,7 +83,7 @@ class Sources:
                     name = (manifest.get("metadata") or {}).get("name", "")
                     skipped.append(f"{manifest['kind']} {name} in {source}")
                 else:
-                    _add(manifests, source, manifest, problems)
+                    _add(manifests, source, manifest, problems, self._namespace)
         if problems:
             raise ManifestsError(problems)
         return Manifests(manifests.objects, manifests.sources, tuple(skipped))
@@ -158,14 +159,16 @@ def _flat(documents: Iterable[Any]) -> Iterator[Any]:
             yield document
 
 
-def _add(manifests: Manifests, source: str, manifest: Manifest, problems: list[str]) -> None:
+def _add(
+    manifests: Manifests, source: str, manifest: Manifest, problems: list[str], namespace: str
+) -> None:
     kind = OURS[manifest["kind"]]
     try:
         PARSERS[kind.name](manifest)
     except ManifestError as error:
         problems.append(f"{source}: {error}")
         return
-    metadata = {"namespace": DEFAULT_NAMESPACE, **manifest["metadata"]}
+    metadata = {"namespace": namespace, **manifest["metadata"]}
     place = (kind, ObjectKey(metadata["namespace"], metadata["name"]))
     if place in manifests.objects:
         problems.append(

@@ -26,6 +26,7 @@ COMMANDS: Final = {
 }
 PLUGINS: Final = {
     "dev": Plugin("Run queues and workers on this machine", extra="local"),
+    "plan": Plugin("Print what the operator would change", extra="operator"),
 }
 HELP: Final = """Durable workflow queues on Kubernetes and Postgres.
 

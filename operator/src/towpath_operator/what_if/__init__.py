@@ -1,0 +1,1 @@
+"""What the operator would do: its own reconcile, over ports that write nothing and remember."""

@@ -1,0 +1,125 @@
+"""The Databases port over another one: it reads through, and keeps to itself what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from towpath.domain.queue import QueueSettings
+from towpath_operator.plan.observed import DatabaseTarget, Owner, QueueCounts, QueueRow
+from towpath_operator.ports.cluster import ObjectKey
+from towpath_operator.ports.database import Databases, Look
+from towpath_operator.what_if.changes import Change, FieldChange, Verb, row_change
+
+Place = tuple[ObjectKey, str]
+
+
+class WhatIfDatabases:
+    """What databases would hold; nothing is written to them (see the port)."""
+
+    def __init__(self, below: Databases) -> None:
+        self._below = below
+        self._before: dict[Place, QueueRow | None] = {}
+        self._now: dict[Place, QueueRow] = {}
+        self._migrated: dict[ObjectKey, Change] = {}
+        self._seen: dict[ObjectKey, Look] = {}
+
+    def changes(self) -> list[Change]:
+        """Return what was written: schemas, then rows."""
+        rows = (
+            row_change(str(key), self._before[key, name], row)
+            for (key, name), row in self._now.items()
+        )
+        return [*self._migrated.values(), *(change for change in rows if change is not None)]
+
+    async def look(
+        self, target: DatabaseTarget, *, cluster: str, queue_names: Sequence[str]
+    ) -> Look:
+        """Look at what the database would hold."""
+        look = await self._below.look(target, cluster=cluster, queue_names=queue_names)
+        self._seen[target.key] = look
+        state = look.state
+        if target.key in self._migrated:
+            state = replace(state, schema_version=state.needed_version)
+        written = {name: row for (key, name), row in self._now.items() if key == target.key}
+        return replace(look, state=state, rows={**look.rows, **written})
+
+    async def count(
+        self, target: DatabaseTarget, queue_names: Sequence[str]
+    ) -> Mapping[str, QueueCounts]:
+        """Count what is there."""
+        if target.key in self._migrated:
+            return {}
+        return await self._below.count(target, queue_names)
+
+    async def migrate(self, target: DatabaseTarget) -> None:
+        """Let the schema be of this operator's version."""
+        seen = self._seen.get(target.key)
+        before = None if seen is None else seen.state.schema_version
+        after = None if seen is None else seen.state.needed_version
+        self._migrated[target.key] = Change(
+            about=f"schema {target.schema} in {target.key}",
+            verb=Verb.CREATE if before is None else Verb.CHANGE,
+            fields=(FieldChange(path="version", before=before, after=after),),
+        )
+
+    async def declare(
+        self,
+        target: DatabaseTarget,
+        *,
+        queue_name: str,
+        settings: QueueSettings,
+        paused: bool | None,
+        closed: bool | None,
+        owner: Owner,
+        replaces: str | None,
+    ) -> QueueRow:
+        """Let a row say what is declared, unless another owner has it."""
+        old = self._row(target, queue_name)
+        if old is not None and old.owner is not None and old.owner.uid not in {owner.uid, replaces}:
+            return old
+        row = QueueRow(
+            queue_name=queue_name,
+            settings=settings,
+            paused=(old.paused if old else False) if paused is None else paused,
+            closed=(old.closed if old else False) if closed is None else closed,
+            owner=owner,
+        )
+        return self._keep(target, row)
+
+    async def release(self, target: DatabaseTarget, *, queue_name: str, owner: Owner) -> None:
+        """Let a row be free if it records the owner."""
+        old = self._row(target, queue_name)
+        if old is not None and old.owner is not None and old.owner.uid == owner.uid:
+            self._keep(target, replace(old, owner=None))
+
+    async def listen(self, target: DatabaseTarget) -> bool:
+        """Hear nothing."""
+        del target
+        return False
+
+    async def heard(self, target: DatabaseTarget) -> bool:
+        """Hear nothing."""
+        del target
+        return False
+
+    async def ask_for_notify(
+        self, target: DatabaseTarget, queue_names: Sequence[str], *, no_longer: Sequence[str]
+    ) -> None:
+        """Ask nobody."""
+        del target, queue_names, no_longer
+
+    async def forget(self, target: DatabaseTarget) -> None:
+        """Leave open what another one uses."""
+        del target
+
+    def _row(self, target: DatabaseTarget, name: str) -> QueueRow | None:
+        written = self._now.get((target.key, name))
+        seen = self._seen.get(target.key)
+        return written or (None if seen is None else seen.rows.get(name))
+
+    def _keep(self, target: DatabaseTarget, row: QueueRow) -> QueueRow:
+        place = (target.key, row.queue_name)
+        self._before.setdefault(place, self._row(target, row.queue_name))
+        self._now[place] = row
+        return row
