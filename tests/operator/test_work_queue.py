@@ -177,3 +177,24 @@ def test_a_wake_for_later_is_kept_when_the_key_is_handled_before_it() -> None:
 
     on_jumping_clock(scenario())
     assert [round(turn) for turn in turns] == [0, 5, 10]
+
+
+def test_a_key_that_is_to_be_left_alone_is_not_tried_before_whoever_wakes_it() -> None:
+    """A Retry-After of the API server holds for what it was said to, and for nothing else."""
+    turns: list[tuple[str, float]] = []
+
+    async def handle(key: str) -> Again:
+        turns.append((key, now()))
+        first = len(turns) == 1
+        return Again(retry=first, at_least=7 if first else 0.0)
+
+    async def scenario() -> None:
+        queue = queue_of(handle)
+        queue.wake("told")
+        for second in (1, 2, 3):
+            asyncio.get_running_loop().call_later(second, queue.wake, "told")
+        asyncio.get_running_loop().call_later(2, queue.wake, "other")
+        await run_for(queue, 20)
+
+    on_jumping_clock(scenario())
+    assert [(key, round(at)) for key, at in turns] == [("told", 0), ("other", 2), ("told", 7)]

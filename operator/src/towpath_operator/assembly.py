@@ -13,6 +13,7 @@ from towpath_operator.plan.observed import OperatorFacts
 from towpath_operator.ports.cluster import NAMESPACE, Cluster, ClusterError, ObjectKey
 from towpath_operator.ports.database import Databases
 from towpath_operator.services import Services
+from towpath_operator.work_queue import RESYNC_SECONDS
 
 
 def now() -> datetime:
@@ -28,6 +29,7 @@ def assemble(
     cluster_uid: str,
     default_image: str | None = None,
     clock: Callable[[], datetime] = now,
+    resync: float = RESYNC_SECONDS,
 ) -> Controller:
     """Return a controller; `run` it, and tell it of changes.
 
@@ -38,6 +40,7 @@ def assemble(
         cluster_uid: What names this cluster in a queue's row.
         default_image: The image of pools whose template names none.
         clock: What time it is.
+        resync: After how many seconds everything is listed and looked at again.
     """
     facts = OperatorFacts(namespace=namespace, cluster_uid=cluster_uid, default_image=default_image)
     declared = Declarations()
@@ -50,7 +53,8 @@ def assemble(
             desk=DatabaseDesk(cluster, databases, declared, facts, clock),
             pace=SteadyPace(),
             clock=clock,
-        )
+        ),
+        resync=resync,
     )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,10 +20,13 @@ import kopf
 
 from towpath_operator.ports.cluster import QUEUE, QUEUE_DATABASE, WORKER_POOL, Kind, Manifest
 
+logger = logging.getLogger(__name__)
+
 OUR_KINDS: Final = (QUEUE, WORKER_POOL, QUEUE_DATABASE)
 LOGIN_LIVES: Final = timedelta(minutes=10)
 """A pod's token is replaced on disk well before it runs out; it is read again this often."""
 
+PAUSE_SECONDS: Final = (0.5, 10.0)
 SERVER_TIMEOUT: Final = 290  # an int: kopf puts it into the URL as it is
 CLIENT_TIMEOUT: Final = 600
 
@@ -122,7 +127,7 @@ class Watch:
         self._listener = listener
         self._login = login
         self._stop: Callable[[], object] = lambda: None
-        self._stopped = False
+        self._stopped = threading.Event()
         self._ready = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kopf")
 
@@ -132,26 +137,48 @@ class Watch:
         return self._ready.is_set()
 
     async def run(self) -> None:
-        """Watch until stopped; an end that nobody asked for is an error of kopf's, raised here."""
+        """Watch until stopped, and begin anew where kopf gives up on a request or a stream."""
         loop = asyncio.get_running_loop()
         registry = registry_for(_Post(loop, self._listener), self._login)
         await loop.run_in_executor(self._thread, self._run, registry)
 
     def stop(self) -> None:
         """Have `run` return soon."""
-        self._stopped = True
+        self._stopped.set()
         with contextlib.suppress(RuntimeError):  # kopf's loop has ended by itself
             self._stop()
         self._thread.shutdown(wait=False)
 
     def _run(self, registry: kopf.OperatorRegistry) -> None:
-        asyncio.run(self._watch(registry))
+        least, most = PAUSE_SECONDS
+        pause = 0.0
+        while not self._stopped.is_set():
+            began = time.monotonic()
+            why = self._watch_until_it_ends(registry)
+            if self._stopped.is_set():
+                return
+            lasted = time.monotonic() - began > most
+            pause = least if lasted else min(most, max(least, pause * 2))
+            logger.warning("watch begins anew", extra={"error": why, "after": pause})
+            self._stopped.wait(pause)
+
+    def _watch_until_it_ends(self, registry: kopf.OperatorRegistry) -> str:
+        """Run kopf, and return why it has ended.
+
+        To kopf a stream that is cut inside a line, an error told in one, and a long row of refusals
+        are the end of the operator. What it saw is seen again at the next begin, and at each relist.
+        """
+        try:
+            asyncio.run(self._watch(registry))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the end of us
+            return f"{type(error).__name__}: {error}"
+        return "kopf has ended"
 
     async def _watch(self, registry: kopf.OperatorRegistry) -> None:
         # An event of this loop: for a threading.Event kopf parks a thread that outlives its own end.
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
-        if self._stopped:
+        if self._stopped.is_set():
             return
         await kopf.operator(
             registry=registry,

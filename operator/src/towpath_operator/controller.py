@@ -95,6 +95,7 @@ class Controller:
                 pause = self._resync
             except ClusterError as error:
                 logger.warning("cannot list", extra={"error": error.message})
+                pause = max(pause, error.retry_after)
             await asyncio.sleep(pause)
 
     async def relist(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from towpath_operator.declarations import Subject
 from towpath_operator.plan.actions import (
@@ -30,7 +31,7 @@ async def run_actions(plan: Plan, subject: Subject, services: Services) -> Failu
         try:
             await _run(action, services)
         except ClusterError as error:
-            failure = explain(action, error)
+            failure = replace(explain(action, error), retry_after=error.retry_after)
         except DatabaseError as error:
             failure = Failure(reason=error.blocked.reason, message=error.blocked.message)
         else:

@@ -44,6 +44,7 @@ async def run_in_cluster(settings: Settings, note: Callable[[Running], None]) ->
             namespace=settings.namespace,
             cluster_uid=await _cluster_uid(cluster),
             default_image=settings.default_image,
+            resync=settings.resync,
         )
 
         def child_changed(pool: ObjectKey) -> None:

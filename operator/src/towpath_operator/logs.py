@@ -8,6 +8,20 @@ from typing import TextIO
 from towpath.telemetry import logs
 
 
+class _AsWarnings(logging.Handler):
+    """Hands records on to the root's handlers, as warnings at most.
+
+    To kopf a request that failed is an error even where it is tried again. In our log an error is a
+    bug, which wakes somebody; what the watch could not do is told by `bindings`.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a record on."""
+        if record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        logging.getLogger().handle(record)
+
+
 def configure(level: str, stream: TextIO | None = None) -> None:
     """Send the logs of everything in this process to a stream, stderr unless given.
 
@@ -15,5 +29,7 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     """
     logs.configure(stream, {logs.LEVEL: level})
     # kopf tells of each event, and that it takes no signals, which is as wanted.
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    kopf = logging.getLogger("kopf")
+    kopf.setLevel(logging.WARNING)
+    kopf.handlers, kopf.propagate = [_AsWarnings()], False
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)

@@ -37,7 +37,7 @@ async def reconcile(subject: Subject, services: Services) -> Again:
         return Again(after=LOOK_AGAIN_SECONDS)
     except ClusterError as error:
         logger.warning("cluster refused", extra={"object": str(subject), "error": error.message})
-        return Again(retry=True)
+        return Again(retry=True, at_least=error.retry_after)
 
 
 async def _reconcile(subject: Subject, services: Services) -> Again:
@@ -55,7 +55,9 @@ async def _reconcile(subject: Subject, services: Services) -> Again:
         plan = failed(declared, plan, failure, services.clock())
     await write_status(plan, manifest, subject, services)
     after = None if plan.requeue_after is None else plan.requeue_after.total_seconds()
-    return Again(after=after, retry=failure is not None)
+    if failure is not None:
+        return Again(retry=True, at_least=failure.retry_after)
+    return Again(after=after)
 
 
 async def _carry_out(

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from towpath_operator.work_queue import RESYNC_SECONDS
+
 DEFAULT_PORT: Final = 8686
+LONGEST_RESYNC: Final = 3600.0
 NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -24,6 +27,7 @@ class Settings:
         default_image: The image of pools whose template names none.
         pod_name: The name under which it publishes Events.
         log_level: The least level that is logged.
+        resync: After how many seconds everything is listed and looked at again, without any event.
     """
 
     namespace: str
@@ -32,6 +36,7 @@ class Settings:
     default_image: str | None = None
     pod_name: str = "towpath-operator"
     log_level: str = "INFO"
+    resync: float = RESYNC_SECONDS
 
 
 class SettingsError(Exception):
@@ -55,6 +60,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         default_image=environment.get("TOWPATH_OPERATOR_DEFAULT_IMAGE") or None,
         pod_name=environment.get("TOWPATH_OPERATOR_POD_NAME") or socket.gethostname(),
         log_level=_log_level(environment.get("TOWPATH_OPERATOR_LOG_LEVEL", "INFO")),
+        resync=_resync(environment.get("TOWPATH_OPERATOR_RESYNC_SECONDS", str(RESYNC_SECONDS))),
     )
 
 
@@ -66,6 +72,19 @@ def _own_namespace() -> str:
             "TOWPATH_OPERATOR_NAMESPACE is not set and this is no pod; set it to the namespace that "
             "holds the default QueueDatabase."
         ) from None
+
+
+def _resync(told: str) -> float:
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = 0.0
+    if not 1.0 <= seconds <= LONGEST_RESYNC:
+        raise SettingsError(
+            f"TOWPATH_OPERATOR_RESYNC_SECONDS is {told!r}; it must be a number of seconds, 1 to "
+            f"{LONGEST_RESYNC:.0f}."
+        )
+    return seconds
 
 
 def _log_level(name: str) -> str:

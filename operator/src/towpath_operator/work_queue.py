@@ -35,11 +35,13 @@ class Again:
     Attributes:
         after: Seconds from now; None is the resync.
         retry: The turn was held back by something; the wait grows with each such turn in a row.
+        at_least: Seconds that must pass before the next turn, whoever wakes the key.
         drop: The object is gone; forget the key.
     """
 
     after: float | None = None
     retry: bool = False
+    at_least: float = 0.0
     drop: bool = False
 
 
@@ -65,6 +67,7 @@ class WorkQueue(Generic[Key]):
         self._chance = chance
         self._due: dict[Key, float] = {}
         self._promised: dict[Key, float] = {}
+        self._not_before: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
         self._failures: dict[Key, int] = {}
@@ -154,9 +157,12 @@ class WorkQueue(Generic[Key]):
     def _come_again(self, key: Key, again: Again) -> None:
         woken = key in self._woken_meanwhile
         self._woken_meanwhile.discard(key)
+        self._not_before.pop(key, None)
         failures = self._failures.pop(key, 0)
         if again.retry:
             self._failures[key] = failures + 1
+        if again.at_least:
+            self._not_before[key] = self._now() + again.at_least
         if woken:
             self._schedule(key, self._now())
         elif again.retry:
@@ -180,6 +186,7 @@ class WorkQueue(Generic[Key]):
         return float("inf")
 
     def _schedule(self, key: Key, due: float) -> None:
+        due = max(due, self._not_before.get(key, due))
         if due >= self._due.get(key, float("inf")):
             return
         self._due[key] = due

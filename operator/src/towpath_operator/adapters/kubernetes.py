@@ -31,6 +31,7 @@ THREADS: Final = 8
 TIMEOUT_SECONDS: Final = 10.0
 PAGE: Final = 500
 EVENT_NOTE_LENGTH: Final = 1000
+LONGEST_RETRY_AFTER: Final = 60.0
 GONE: Final = 404
 CONFLICT: Final = 409
 UNPROCESSABLE: Final = 422
@@ -111,7 +112,8 @@ class Requests:
         response = self.open(method, path, **params)
         try:
             answer: dict[str, Any] = json.loads(response.data)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            # A body that was cut off is no JSON: the connection is at fault, not the object.
             raise _unreachable(error) from error
         return answer
 
@@ -332,7 +334,13 @@ def _refusal(error: ApiException) -> ClusterError:
     if isinstance(body, dict):
         reason = str(body.get("reason") or "")
         message = str(body.get("message") or message)
-    return ClusterError(message, status=status, reason=reason)
+    return ClusterError(message, status=status, reason=reason, retry_after=_retry_after(error))
+
+
+def _retry_after(error: ApiException) -> float:
+    """Return for how many seconds the API server asks to be left alone, bounded by a minute."""
+    told = str((error.headers or {}).get("Retry-After") or "")
+    return min(float(told), LONGEST_RETRY_AFTER) if told.isdecimal() else 0.0
 
 
 def _unreachable(error: Exception) -> ClusterError:

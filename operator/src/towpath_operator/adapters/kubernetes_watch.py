@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -32,7 +33,8 @@ WATCHED: Final = (DEPLOYMENT, REPLICA_SET, POD)
 SERVER_ENDS_AFTER_SECONDS: Final = 290
 # The API server sends a bookmark about once a minute; a longer silence is a dead connection.
 SILENCE_SECONDS: Final = 150.0
-PAUSE_SECONDS: Final = (1.0, 30.0)
+PAUSE_SECONDS: Final = (1.0, 10.0)
+EXPIRED: Final = 410
 
 _CONTAINER_STATE_FIELDS = ("reason", "message", "exitCode")
 
@@ -74,21 +76,34 @@ class ChildrenWatch:
     def _follow_for_ever(self, kind: Kind) -> None:
         known = _Known()
         least, most = PAUSE_SECONDS
-        pause = least
+        pause = 0.0
         while not self._stopped.is_set():
-            try:
-                if not known.version:
-                    self._list(kind, known)
-                self._follow(kind, known)
-                pause = least
-            except _Expired:
+            began = time.monotonic()
+            asked_to_wait = self._follow_once(kind, known)
+            # A watch that ends as it begins, whatever the answer, is not asked for in a tight circle.
+            lasted = time.monotonic() - began > most
+            pause = least if lasted else min(most, max(least, pause * 2))
+            self._stopped.wait(max(pause, asked_to_wait))
+
+    def _follow_once(self, kind: Kind, known: _Known) -> float:
+        """List if need be, and watch until that ends; return how long the API server wants peace."""
+        try:
+            if not known.version:
+                self._list(kind, known)
+            self._follow(kind, known)
+        except _Expired:
+            known.version = ""
+        except ClusterError as error:
+            if error.status == EXPIRED:
                 known.version = ""
-            except (ClusterError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                logger.warning(
-                    "watch interrupted", extra={"kind": kind.plural, "error": str(error)}
-                )
-                self._stopped.wait(pause)
-                pause = min(most, pause * 2)
+            self._interrupted(kind, error)
+            return error.retry_after
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            self._interrupted(kind, error)
+        return 0.0
+
+    def _interrupted(self, kind: Kind, error: Exception) -> None:
+        logger.warning("watch interrupted", extra={"kind": kind.plural, "error": str(error)})
 
     def _list(self, kind: Kind, known: _Known) -> None:
         items, version = self._requests.pages(path_of(kind), label_selector=POOL_LABEL)

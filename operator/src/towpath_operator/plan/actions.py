@@ -98,10 +98,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an action failed. Without a reason it is a passing trouble, to be tried again."""
+    """Why an action failed. Without a reason it is a passing trouble, to be tried again.
+
+    Before `retry_after` seconds have passed, the cluster does not want to be asked again.
+    """
 
     reason: Reason | None
     message: str
+    retry_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,11 +82,15 @@ class Cluster(Protocol):
 class ClusterError(Exception):
     """The cluster refused or could not be asked. `status` is its HTTP status, 0 when unreachable."""
 
-    def __init__(self, message: str, *, status: int, reason: str = "") -> None:
+    def __init__(
+        self, message: str, *, status: int, reason: str = "", retry_after: float = 0.0
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
+        """Seconds for which the cluster asks not to be asked again."""
 
 
 class AlreadyExists(ClusterError):  # noqa: N818 - the API's own word for it
