@@ -21,8 +21,9 @@ from towpath.store.manifests import (
     release_manifest,
 )
 from towpath.store.migrate import LIBRARY_SCHEMA_VERSION, migrate, schema_state
-from towpath.store.session import AsyncSession
+from towpath.store.session import AsyncSession, Session
 from towpath.store.statements import Statements
+from towpath_operator.adapters.fenced_session import FencedSession, make_sure
 from towpath_operator.adapters.postgres_errors import EXPECTED, blocked_by
 from towpath_operator.adapters.postgres_listen import Ear
 from towpath_operator.model.conditions import Reason
@@ -36,11 +37,13 @@ from towpath_operator.plan.observed import (
 )
 from towpath_operator.ports.cluster import ObjectKey
 from towpath_operator.ports.database import DatabaseError, Look
+from towpath_operator.ports.fence import AlwaysLeads, Fence
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[AsyncSession, Statements], Awaitable[T]]
+Write = Callable[[Session, Statements], Awaitable[T]]
 
 APPLICATION_NAME: Final = "towpath-operator"
 TIMEOUT_SECONDS: Final = 10.0
@@ -58,7 +61,8 @@ _NO_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchem
 class PostgresDatabases:
     """Keeps what is open to each database, and runs the store's statements (see the port)."""
 
-    def __init__(self, *, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, fence: Fence | None = None, *, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._fence = fence or AlwaysLeads()
         self._timeout = timeout
         self._links: dict[ObjectKey, _Link] = {}
 
@@ -118,7 +122,12 @@ class PostgresDatabases:
         try:
             async with asyncio.timeout(MIGRATION_SECONDS):
                 async with await _open(target) as connection:
-                    applied = await migrate(connection, target.schema)
+                    statements = Statements(target.schema)
+                    applied = await migrate(
+                        connection,
+                        target.schema,
+                        first=lambda c: make_sure(c, statements, self._fence),
+                    )
         except EXPECTED as error:
             raise DatabaseError(blocked_by(error)) from None
         if applied:
@@ -139,7 +148,7 @@ class PostgresDatabases:
     ) -> QueueRow:
         """Write a row, under its gate."""
 
-        async def write(session: AsyncSession, statements: Statements) -> QueueRow:
+        async def write(session: Session, statements: Statements) -> QueueRow:
             row = await declare_manifest(
                 session,
                 statements,
@@ -152,15 +161,15 @@ class PostgresDatabases:
             )
             return _row(row)
 
-        return await (await self._link(target)).run(write)
+        return await (await self._link(target)).write(write)
 
     async def release(self, target: DatabaseTarget, *, queue_name: str, owner: Owner) -> None:
         """Free a row that still records the owner."""
 
-        async def write(session: AsyncSession, statements: Statements) -> None:
+        async def write(session: Session, statements: Statements) -> None:
             await release_manifest(session, statements, queue_name=queue_name, owner_uid=owner.uid)
 
-        await (await self._link(target)).run(write)
+        await (await self._link(target)).write(write)
 
     async def listen(self, target: DatabaseTarget) -> bool:
         """Open the LISTEN connection unless it is open."""
@@ -185,14 +194,14 @@ class PostgresDatabases:
     ) -> None:
         """Stand in the table of those who sleep, as a worker does."""
 
-        async def write(session: AsyncSession, statements: Statements) -> None:
+        async def write(session: Session, statements: Statements) -> None:
             leaving = {"worker": OPERATOR_LISTENER, "queues": sorted(no_longer)}
             entering = {"worker": OPERATOR_LISTENER, "queues": sorted(queue_names)}
             await session.run(
                 (statements["wake_up"], leaving), (statements["fall_asleep"], entering)
             )
 
-        await (await self._link(target)).run(write)
+        await (await self._link(target)).write(write)
 
     async def forget(self, target: DatabaseTarget) -> None:
         """Close both connections."""
@@ -213,15 +222,16 @@ class PostgresDatabases:
             await self.forget(link.target)
             link = None
         if link is None:
-            link = self._links[target.key] = _Link(target, self._timeout)
+            link = self._links[target.key] = _Link(target, self._fence, self._timeout)
         return link
 
 
 class _Link:
     """One connection to one schema: opened when needed, one call at a time, each within the bound."""
 
-    def __init__(self, target: DatabaseTarget, timeout: float) -> None:
+    def __init__(self, target: DatabaseTarget, fence: Fence, timeout: float) -> None:
         self.target = target
+        self._fence = fence
         self.ear = Ear(Statements(target.schema).channel)
         self._statements = Statements(target.schema)
         self._timeout = timeout
@@ -245,6 +255,18 @@ class _Link:
         except EXPECTED as error:
             await self.ear.close()  # it may be as dead without knowing
             raise DatabaseError(blocked_by(error)) from None
+
+    async def write(self, work: Write[T]) -> T:
+        """Do some work that changes the database, as the leader or not at all.
+
+        Everything but a read goes through here: each `run` of the session that the work is given is one
+        transaction, which a later leader's operator makes fail as a whole (`LeadershipLostError`).
+        """
+
+        async def fenced(session: AsyncSession, statements: Statements) -> T:
+            return await work(FencedSession(session, statements, self._fence), statements)
+
+        return await self.run(fenced)
 
     async def _run_once(self, work: Work[T]) -> T:
         connection = self._connection

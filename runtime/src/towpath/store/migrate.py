@@ -12,6 +12,7 @@ import hashlib
 import random
 import re
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -50,6 +51,13 @@ CREATE TABLE IF NOT EXISTS {schema}.migration (
 _APPLIED = "SELECT number, checksum FROM {schema}.migration ORDER BY number"
 _RECORD = "INSERT INTO {schema}.migration (number, phase, name, checksum) VALUES (%s, %s, %s, %s)"
 _VERSION = "SELECT version, serves_from FROM {schema}.schema_version"
+
+
+First = Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]]
+
+
+async def _nothing(_: psycopg.AsyncConnection[Any]) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,22 +148,25 @@ def _text(text: str, schema: str) -> str:
     return compose(text, schema).decode().strip()
 
 
-async def migrate(connection: psycopg.AsyncConnection[Any], schema: str) -> tuple[str, ...]:
+async def migrate(
+    connection: psycopg.AsyncConnection[Any], schema: str, *, first: First = _nothing
+) -> tuple[str, ...]:
     """Bring a schema up to date and return the names of what was applied.
 
     Any number of processes may call it at once: one works, the others wait and find nothing to do.
-    Workers go on meanwhile. The connection must be in autocommit.
+    Workers go on meanwhile. The connection must be in autocommit. `first` is called first in each of
+    the transactions; what it raises ends the migration there.
 
     Raises:
         SchemaTooNewError: the schema no longer serves a library this old.
         SchemaError: an applied migration's text has changed since, or its tables stayed locked.
     """
-    done = [m for m in migrations() if await _apply_beside_workers(connection, schema, m)]
+    done = [m for m in migrations() if await _apply_beside_workers(connection, schema, m, first)]
     return tuple(f"{m.number:04}_{m.phase}_{m.name}" for m in done)
 
 
 async def _apply_beside_workers(
-    connection: psycopg.AsyncConnection[Any], schema: str, migration: Migration
+    connection: psycopg.AsyncConnection[Any], schema: str, migration: Migration, first: First
 ) -> bool:
     """Apply one migration unless it is there, in a moment when nobody holds its tables.
 
@@ -173,6 +184,7 @@ async def _apply_beside_workers(
                 await connection.execute(
                     "SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,)
                 )
+                await first(connection)
                 return await _apply(connection, schema, migration)
         except psycopg.errors.LockNotAvailable:
             if time.monotonic() > deadline:
