@@ -13,6 +13,7 @@ from towpath_operator.plan.observed import OperatorFacts
 from towpath_operator.ports.cluster import NAMESPACE, Cluster, ClusterError, ObjectKey
 from towpath_operator.ports.database import Databases
 from towpath_operator.services import Services
+from towpath_operator.what_if.holding import hold
 from towpath_operator.work_queue import RESYNC_SECONDS
 
 
@@ -53,6 +54,7 @@ def assemble(
             desk=DatabaseDesk(cluster, databases, declared, facts, clock),
             pace=SteadyPace(),
             clock=clock,
+            hold=hold,
         ),
         resync=resync,
     )

@@ -50,6 +50,9 @@ async def _reconcile(subject: Subject, services: Services) -> Again:
     except ManifestError as error:
         await write_status(invalid(manifest, error, services.clock()), manifest, subject, services)
         return Again()
+    if declared.metadata.held and services.hold is not None:
+        await services.hold(declared, manifest, subject, services)
+        return Again()
     plan, failure = await _carry_out(declared, subject, services)
     if failure is not None:
         plan = failed(declared, plan, failure, services.clock())

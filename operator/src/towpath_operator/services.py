@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from towpath_operator.declarations import Declarations
+from towpath_operator.declarations import Declarations, Subject
 from towpath_operator.desk import DatabaseDesk
 from towpath_operator.memory import Memory
-from towpath_operator.plan.observed import OperatorFacts
-from towpath_operator.ports.cluster import Cluster
+from towpath_operator.plan.observed import Declared, OperatorFacts
+from towpath_operator.ports.cluster import Cluster, Manifest
 from towpath_operator.ports.database import Databases
 
 
@@ -20,6 +20,16 @@ class Pace(Protocol):
 
     async def wait(self) -> None:
         """Wait for the next free moment."""
+        ...
+
+
+class Hold(Protocol):
+    """Says in an object's status what would be done for it, and does nothing."""
+
+    async def __call__(
+        self, declared: Declared, manifest: Manifest, subject: Subject, services: Services
+    ) -> None:
+        """Say it. Raises `ClusterError`."""
         ...
 
 
@@ -36,6 +46,7 @@ class Services:
         pace: How quickly statuses may be written.
         clock: What time it is.
         memory: What this process remembers.
+        hold: Says what would be done for an object that is held; None brings it into force too.
     """
 
     cluster: Cluster
@@ -46,3 +57,4 @@ class Services:
     pace: Pace
     clock: Callable[[], datetime]
     memory: Memory = field(default_factory=Memory)
+    hold: Hold | None = None

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     IN_FORCE = "InForce"
     INVALID_SPEC = "InvalidSpec"
     RETRYING = "Retrying"
+    PLAN_ONLY = "PlanOnly"
 
     DATABASE_NOT_FOUND = "DatabaseNotFound"
     DATABASE_NOT_GRANTED = "DatabaseNotGranted"
@@ -79,6 +80,8 @@ REASON_DOCS: Final[dict[Reason, str]] = {
     Reason.IN_FORCE: "What the manifest declares is in force.",
     Reason.INVALID_SPEC: "The spec breaks a rule of its CRD; the message names the field.",
     Reason.RETRYING: "A request failed for a passing reason and is tried again.",
+    Reason.PLAN_ONLY: "The annotation towpath.dev/plan-only holds the object as it is; status.plan says "
+    "what would be done.",
     Reason.DATABASE_NOT_FOUND: "No QueueDatabase has the name that databaseRef gives.",
     Reason.DATABASE_NOT_GRANTED: "The QueueDatabase's allowedNamespaces does not list this namespace.",
     Reason.DATABASE_MOVED: "databaseRef now finds another database than the one in status.database.",
@@ -118,6 +121,7 @@ REASON_DOCS: Final[dict[Reason, str]] = {
 STALLING: Final = frozenset(
     {
         Reason.INVALID_SPEC,
+        Reason.PLAN_ONLY,
         Reason.DATABASE_NOT_GRANTED,
         Reason.DATABASE_MOVED,
         Reason.SECRET_KEY_MISSING,

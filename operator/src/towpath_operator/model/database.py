@@ -10,7 +10,7 @@ from pydantic import Field
 
 from towpath_operator.model.base import DNS_SUBDOMAIN, Model, Rule
 from towpath_operator.model.metadata import Metadata
-from towpath_operator.model.shared import Conditions, Retention
+from towpath_operator.model.shared import Conditions, PlanLines, Retention
 from towpath_operator.model.updates import UNCHANGED_SCHEMA
 
 ANY_NAMESPACE = "*"
@@ -255,6 +255,7 @@ class QueueDatabaseStatus(Model):
     schema_state: SchemaStatus | None = Field(
         default=None, alias="schema", description="How far the schema is."
     )
+    plan: PlanLines = None
     conditions: Conditions = ()
 
 

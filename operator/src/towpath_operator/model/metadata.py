@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from towpath_operator.model.annotations import asked
+from towpath_operator.model.annotations import PLAN_ONLY, asked
 from towpath_operator.ports.cluster import Manifest, ObjectKey
 
 
@@ -36,6 +36,11 @@ class Metadata:
     def being_deleted(self) -> bool:
         """Whether a deletion has begun."""
         return self.deleted is not None
+
+    @property
+    def held(self) -> bool:
+        """Whether an annotation asks for a plan alone; a deletion is not held up by it."""
+        return self.asked.get(PLAN_ONLY) == "true" and not self.being_deleted
 
 
 def read_metadata(manifest: Manifest) -> Metadata:

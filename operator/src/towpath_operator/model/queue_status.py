@@ -9,7 +9,7 @@ from pydantic import Field
 from towpath.domain import queue as domain
 from towpath_operator.model.base import Model
 from towpath_operator.model.durations import format_duration
-from towpath_operator.model.shared import Conditions, DatabaseStatus
+from towpath_operator.model.shared import Conditions, DatabaseStatus, PlanLines
 
 
 class EffectiveConcurrency(Model):
@@ -94,6 +94,7 @@ class QueueStatus(Model):
         default=None, description="Whether more wait than were counted."
     )
     running: int | None = Field(default=None, description="Workflows that hold a place.")
+    plan: PlanLines = None
     conditions: Conditions = ()
 
 

@@ -108,3 +108,12 @@ Conditions = Annotated[
         description="What holds for the object; Reconciling and Stalled are present only while true.",
     ),
 ]
+
+PlanLines = Annotated[
+    tuple[str, ...] | None,
+    Field(
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        description="What the operator would do, where the annotation towpath.dev/plan-only is "
+        '"true".',
+    ),
+]

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from towpath_operator.model.base import DNS_SUBDOMAIN, Model, Rule
 from towpath_operator.model.durations import duration_field, duration_rule, parse_duration
 from towpath_operator.model.metadata import Metadata
-from towpath_operator.model.shared import Conditions, DatabaseRef, DatabaseStatus
+from towpath_operator.model.shared import Conditions, DatabaseRef, DatabaseStatus, PlanLines
 from towpath_operator.model.updates import UNCHANGED_DATABASE
 
 MAX_POOL_NAME_LENGTH = 40
@@ -227,6 +227,7 @@ class WorkerPoolStatus(Model):
     autoscaling: AutoscalingStatus | None = Field(
         default=None, description="What the autoscaler decided last."
     )
+    plan: PlanLines = None
     conditions: Conditions = ()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
+from towpath_operator.model.annotations import PLAN_ONLY
 from towpath_operator.model.conditions import ConditionType, Reason
 from towpath_operator.model.errors import ManifestError
 from towpath_operator.model.metadata import read_metadata
@@ -173,6 +174,28 @@ def invalid(manifest: Manifest, error: ManifestError, now: datetime) -> Plan:
     ready = no(Blocked(reason=Reason.INVALID_SPEC, message=f"{problems}. {error.next_step}"))
     stated = make_conditions(previous, generation, ready, _informational(previous), now)
     status = {**previous, "observedGeneration": generation, "conditions": stated}
+    return Plan(
+        status=status,
+        status_changed=status != previous,
+        events=tuple(_transition(previous, ready)),
+    )
+
+
+def held(subject: Declared, lines: Sequence[str], now: datetime) -> Plan:
+    """Return the plan for an object that is held as it is: nothing but to say what would be done."""
+    previous, generation = subject.status, subject.metadata.generation
+    message = (
+        f"Held by the annotation {PLAN_ONLY}: see status.plan for what would be done; remove it to "
+        "have that done."
+    )
+    ready = no(Blocked(reason=Reason.PLAN_ONLY, message=message))
+    stated = make_conditions(previous, generation, ready, _informational(previous), now)
+    status = {
+        **previous,
+        "observedGeneration": generation,
+        "plan": list(lines),
+        "conditions": stated,
+    }
     return Plan(
         status=status,
         status_changed=status != previous,

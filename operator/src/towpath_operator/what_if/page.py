@@ -40,7 +40,7 @@ def to_data(forecast: Forecast) -> dict[str, Any]:
     }
 
 
-def to_lines(change: Change) -> str:
+def to_line(change: Change) -> str:
     """Return a change as one line, as status.plan has it."""
     said = ", ".join(map(_field, change.fields)) if change.verb is Verb.CHANGE else ""
     note = f" ({change.note})" if change.note else ""
