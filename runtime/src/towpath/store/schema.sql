@@ -2091,11 +2091,14 @@ CREATE TABLE towpath.worker (
     started_at timestamp with time zone NOT NULL,
     lease_until timestamp with time zone NOT NULL,
     draining boolean DEFAULT false NOT NULL,
-    ended_at timestamp with time zone
+    ended_at timestamp with time zone,
+    node_started_at timestamp with time zone
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', autovacuum_vacuum_cost_delay='0');
 
 COMMENT ON COLUMN towpath.worker.ended_at IS 'Set and removed with the row in one transaction, by whoever ends the lease; nobody else ever sees it.';
+
+COMMENT ON COLUMN towpath.worker.node_started_at IS 'When the row was written, by the clock of the worker''s own node: its kubelet''s times are compared with it. started_at is the same moment by the clock of Postgres.';
 
 ALTER TABLE towpath.worker ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME towpath.worker_id_seq

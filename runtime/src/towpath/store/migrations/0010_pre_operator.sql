@@ -26,4 +26,9 @@ $$;
 COMMENT ON FUNCTION {schema}.lead(text, bigint) IS
     'Holds the right to write until the transaction ends, as the leader of that epoch; an error, TP007, where a later one has written. The first call of an epoch ends the right of all before it, once their open transactions have ended.';
 
+-- Rows of an older library have none.
+ALTER TABLE {schema}.worker ADD COLUMN node_started_at timestamptz;
+COMMENT ON COLUMN {schema}.worker.node_started_at IS
+    'When the row was written, by the clock of the worker''s own node: its kubelet''s times are compared with it. started_at is the same moment by the clock of Postgres.';
+
 UPDATE {schema}.schema_version SET version = 3;
