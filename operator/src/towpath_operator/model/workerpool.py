@@ -119,7 +119,8 @@ class Strategy(Model):
         Rule(
             field="maxUnavailable",
             message="strategy.maxUnavailable and strategy.maxSurge must not both be 0",
-            cel="!(self.maxUnavailable in [0, '0%'] && self.maxSurge in [0, '0%'])",
+            cel="!((self.maxUnavailable == 0 || self.maxUnavailable == '0%') && "
+            "(self.maxSurge == 0 || self.maxSurge == '0%'))",
             holds=lambda s: not (s.max_unavailable in (0, "0%") and s.max_surge in (0, "0%")),
         ),
     )
