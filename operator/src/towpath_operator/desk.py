@@ -1,4 +1,4 @@
-"""What is known of each database: its URI, the last look at it, and the samples of its pools.
+"""What is known of each database: where it is, the last look at it, and the samples of its pools.
 
 Reconciles read from here, so that none of them waits for a slow database and a hundred of them cost
 one statement; the database's own loop (`sampling.py`) keeps it fresh.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from towpath_operator.declarations import Declarations, Subject
 from towpath_operator.model.database import QueueDatabase
@@ -22,9 +23,12 @@ from towpath_operator.plan.observed import (
     QueueCounts,
     QueueRow,
 )
-from towpath_operator.plan.resolution import find_database, read_secret
-from towpath_operator.ports.cluster import SECRET, Cluster, ObjectKey
+from towpath_operator.plan.resolution import find_database
+from towpath_operator.plan.target import make_target, secret_names, unreadable
+from towpath_operator.ports.cluster import SECRET, Cluster, ClusterError, Manifest, ObjectKey
 from towpath_operator.ports.database import Databases, Look
+
+FORBIDDEN: Final = 403
 
 
 class NotLookedYet(Exception):  # noqa: N818 - no error: the answer comes by a wake
@@ -37,7 +41,7 @@ class View:
 
     Attributes:
         database: The object that it was seen for.
-        target: What its Secret gives, or what stands in the way.
+        target: What its Secrets give, or what stands in the way.
         look: What the server said; None where it was not asked.
         looked_at: When the server was asked about everything.
         counted_at: When the counts were taken.
@@ -152,12 +156,14 @@ class DatabaseDesk:
         return self._waiting.pop(key, set())
 
     async def look(self, database: QueueDatabase) -> View:
-        """Read the Secret and ask the server about everything that is declared for it."""
+        """Read the Secrets and ask the server about everything that is declared for it."""
         key = database.metadata.key
         names = frozenset(queue.queue_name for queue in self.queues_of(key))
-        assert database.spec.uri_secret_ref is not None  # noqa: S101
-        secret_key = ObjectKey(key.namespace, database.spec.uri_secret_ref.name)
-        target = read_secret(database, await self._cluster.get(SECRET, secret_key))
+        secrets = {
+            name: await self._read_secret(ObjectKey(key.namespace, name))
+            for name in secret_names(database)
+        }
+        target = make_target(database, secrets)
         now = self._clock()
         view = View(database, target, None, now, names=names)
         if isinstance(target, DatabaseTarget):
@@ -167,6 +173,14 @@ class DatabaseDesk:
             view.counted_at = now if view.usable else None
         self._views[key] = view
         return view
+
+    async def _read_secret(self, key: ObjectKey) -> Manifest | Blocked | None:
+        try:
+            return await self._cluster.get(SECRET, key)
+        except ClusterError as error:
+            if error.status != FORBIDDEN:
+                raise
+            return unreadable(key)
 
     async def recount(self, view: View) -> None:
         """Count anew the work in the queues that the view knows. Raises `DatabaseError`."""

@@ -13,7 +13,6 @@ from tests.unit.operator.builders import (
     NOW,
     OPERATOR,
     TARGET,
-    URI,
     condition,
     database,
     owner,
@@ -21,7 +20,6 @@ from tests.unit.operator.builders import (
     queue,
     reason,
     row,
-    secret,
 )
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.database import QueueDatabase
@@ -30,11 +28,9 @@ from towpath_operator.plan.database import plan_queue_database
 from towpath_operator.plan.observed import (
     Blocked,
     DatabaseState,
-    DatabaseTarget,
     QueueDatabaseObserved,
 )
-from towpath_operator.plan.resolution import find_database, read_secret
-from towpath_operator.ports.cluster import ObjectKey
+from towpath_operator.plan.resolution import find_database
 
 
 def planned(declared: QueueDatabase | None = None, **facts: Any) -> Plan:
@@ -174,33 +170,3 @@ def test_a_database_once_found_is_kept() -> None:
     assert found(settled, database(namespace="shop"), central) == "DatabaseMoved"
     assert found(settled, database(spec={**ALL, "schema": "team"})) == "DatabaseMoved"
     assert found(settled) == "DatabaseNotFound"
-
-
-# What its Secret says.
-
-
-def test_the_secret_gives_the_uri_without_the_newline_that_files_end_with() -> None:
-    target = read_secret(database(), secret(f"{URI}\n"))
-    assert target == DatabaseTarget(key=ObjectKey("towpath", "default"), schema="towpath", uri=URI)
-
-
-@pytest.mark.parametrize(
-    ("value", "why", "said"),
-    [
-        (None, "SecretNotFound", "towpath/db"),
-        ({"data": {}}, "SecretKeyMissing", "key uri"),
-        ({}, "SecretKeyMissing", "key uri"),
-        ({"data": {"uri": "%%%"}}, "SecretInvalid", "no text"),
-        ({"data": {"uri": "/w=="}}, "SecretInvalid", "no text"),
-        (secret("postgresql://app:hunter2@h/d?options=x"), "SecretInvalid", "key options"),
-        (secret("postgresql:///d"), "SecretInvalid", "host"),
-    ],
-)
-def test_a_secret_that_gives_no_uri_says_why_and_never_what_it_holds(
-    value: Any, why: str, said: str
-) -> None:
-    answer = read_secret(database(), value)
-    assert isinstance(answer, Blocked)
-    assert answer.reason == why
-    assert said in answer.message
-    assert "hunter2" not in answer.message

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.operator.builders import TEMPLATE, URI, metadata, pool, queue
 from towpath_operator.model.parse import parse_worker_pool
 from towpath_operator.model.workerpool import WorkerPool
-from towpath_operator.render.environment import RESERVED
+from towpath_operator.render.environment import RESERVED, PodDatabase
 from towpath_operator.render.names import APPLIED_ANNOTATION, hash_of
 from towpath_operator.render.pool import render_deployment, render_secret
 from towpath_operator.render.queue import render_worker_pool
@@ -21,7 +21,11 @@ from towpath_operator.render.template import TemplateError
 
 
 def rendered(declared: WorkerPool, **other: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {"queue_names": ["mail"], "schema": "towpath", "replicas": 2}
+    values: dict[str, Any] = {
+        "queue_names": ["mail"],
+        "database": PodDatabase(schema="towpath"),
+        "replicas": 2,
+    }
     return render_deployment(declared, **{**values, **other})
 
 
@@ -65,7 +69,9 @@ def test_the_deployment_is_named_labelled_and_owned_after_its_pool() -> None:
 
 def test_the_environment_is_that_of_the_contract() -> None:
     declared = pool({"slots": 4, "drain": {"timeout": "1m30s"}})
-    deployment = rendered(declared, queue_names=["post", "mail"], schema="team")
+    deployment = rendered(
+        declared, queue_names=["post", "mail"], database=PodDatabase(schema="team")
+    )
     entries = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     assert {e["name"]: e["value"] for e in entries if "value" in e} == {
         "TOWPATH_DATABASE_URL_FILE": "/var/run/towpath/database/uri",
@@ -258,6 +264,21 @@ def test_the_secret_holds_the_uri_and_no_hash_of_it() -> None:
     assert made["metadata"]["name"] == "mailers-database"
     assert base64.b64decode(made["data"]["uri"]).decode() == URI
     assert "annotations" not in made["metadata"]
+
+
+def test_the_secret_holds_the_certificates_that_its_uri_may_name() -> None:
+    made = render_secret(pool(), uri=URI, ca="pem")
+    assert base64.b64decode(made["data"]["ca.crt"]) == b"pem"
+
+
+def test_pods_behind_a_pooler_poll_and_take_no_more_connections_than_they_may() -> None:
+    behind = PodDatabase(schema="towpath", pooled=True, connections=8)
+    deployment = rendered(pool(), database=behind)
+    (made,) = deployment["spec"]["template"]["spec"]["containers"]
+    variables = {entry["name"]: entry.get("value") for entry in made["env"]}
+    assert variables["TOWPATH_LISTEN"] == "0"
+    assert variables["TOWPATH_MAX_CONNECTIONS"] == "8"
+    assert not {"TOWPATH_LISTEN", "TOWPATH_MAX_CONNECTIONS"} & set(environment())
 
 
 def test_a_queue_with_workers_is_a_pool_of_the_same_name_that_serves_it_alone() -> None:

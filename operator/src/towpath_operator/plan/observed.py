@@ -65,6 +65,11 @@ class DatabaseTarget:
     pooled: bool = False
     connections_per_pod: int | None = None
 
+    @property
+    def pods_uri(self) -> str:
+        """What the pods connect by."""
+        return self.uri if self.workers_uri is None else self.workers_uri
+
     def to_status(self) -> dict[str, str]:
         """Return what `status.database` keeps of it."""
         return {"namespace": self.key.namespace, "name": self.key.name, "schema": self.schema}
@@ -255,7 +260,7 @@ class QueueDatabaseObserved:
 
     Attributes:
         operator: The operator's own facts.
-        target: What the Secret gives (see `plan.resolution.read_secret`), or what stands in the way.
+        target: What the Secrets give (see `plan.target`), or what stands in the way.
         state: What a look at the server found; None where there is no target.
         owned: The rows that record an owner of this cluster.
         queue_uids: The uid of every Queue that this cluster lists; None while the list is incomplete.

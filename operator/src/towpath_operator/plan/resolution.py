@@ -1,21 +1,18 @@
-"""Finds the database of an object: which QueueDatabase, whether it is granted, and its URI.
+"""Finds the database of an object: which QueueDatabase, and whether it is granted.
 
 `observe` calls these before it can look at a server; the answers are part of what it observes.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.queue import Queue
-from towpath_operator.model.uri import UriError, check_uri
 from towpath_operator.model.workerpool import WorkerPool
-from towpath_operator.plan.observed import Blocked, DatabaseTarget
-from towpath_operator.ports.cluster import Manifest, ObjectKey
+from towpath_operator.plan.observed import Blocked
+from towpath_operator.ports.cluster import ObjectKey
 
 
 def find_database(
@@ -59,38 +56,6 @@ def database_status(database: QueueDatabase) -> dict[str, str]:
         "name": database.metadata.name,
         "schema": database.spec.schema_name,
     }
-
-
-def read_secret(database: QueueDatabase, secret: Manifest | None) -> DatabaseTarget | Blocked:
-    """Read the URI in the Secret that a QueueDatabase names (None: there is no such Secret)."""
-    reference = database.spec.uri_secret_ref
-    assert reference is not None  # noqa: S101
-    place = f"Secret {database.metadata.namespace}/{reference.name}"
-    if secret is None:
-        return Blocked(
-            reason=Reason.SECRET_NOT_FOUND,
-            message=f"{place} does not exist. Make it with the database's URI under key "
-            f"{reference.key}.",
-        )
-    encoded = (secret.get("data") or {}).get(reference.key)
-    if not encoded:
-        return Blocked(
-            reason=Reason.SECRET_KEY_MISSING,
-            message=f"{place} has no value under key {reference.key}. Add the database's URI there.",
-        )
-    try:
-        uri = check_uri(base64.b64decode(encoded, validate=True).decode())
-    except UriError as error:
-        why = str(error)
-    except (binascii.Error, UnicodeDecodeError):
-        why = "it is no text"
-    else:
-        schema = database.spec.schema_name
-        return DatabaseTarget(key=database.metadata.key, schema=schema, uri=uri)
-    return Blocked(
-        reason=Reason.SECRET_INVALID,
-        message=f"{place}, key {reference.key}, holds no usable database URI: {why}.",
-    )
 
 
 def _candidates(subject: Queue | WorkerPool, operator_namespace: str) -> list[ObjectKey]:

@@ -27,6 +27,7 @@ from towpath_operator.plan.status import (
     yes,
 )
 from towpath_operator.ports.cluster import DEPLOYMENT, SECRET, Kind
+from towpath_operator.render.environment import PodDatabase
 from towpath_operator.render.pool import render_deployment, render_secret
 from towpath_operator.render.template import TemplateError
 
@@ -173,15 +174,20 @@ def _children(
     served: Mapping[str, QueueSettings],
     decision: Decision,
 ) -> list[Action] | Blocked:
+    target = database.target
     wanted: tuple[tuple[Kind, Any, dict[str, Any]], ...] = (
-        (SECRET, observed.secret, render_secret(pool, uri=database.target.uri)),
+        (SECRET, observed.secret, render_secret(pool, uri=target.pods_uri, ca=target.ca)),
         (
             DEPLOYMENT,
             observed.deployment,
             render_deployment(
                 pool,
                 queue_names=list(served),
-                schema=database.target.schema,
+                database=PodDatabase(
+                    schema=target.schema,
+                    pooled=target.pooled,
+                    connections=target.connections_per_pod,
+                ),
                 replicas=decision.desired,
                 default_image=observed.operator.default_image,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from towpath_operator.model.workerpool import WorkerPool
 HTTP_PORT: Final = 8686
 DATABASE_MOUNT: Final = "/var/run/towpath/database"
 DATABASE_FILE: Final = "uri"
+CA_FILE: Final = "ca.crt"
 
 RESERVED: Final = frozenset(
     {
@@ -34,13 +36,37 @@ RESERVED: Final = frozenset(
 """Names that a template must not set; the operator's value would silently win or lose."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodDatabase:
+    """What pods are told of their database, beside the Secret with its URI.
+
+    Attributes:
+        schema: Where the queues live.
+        pooled: Whether a transaction pooler stands before it.
+        connections: The most connections of one pod; None leaves it to the library.
+    """
+
+    schema: str
+    pooled: bool = False
+    connections: int | None = None
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables; what is as ever has none, so that the field's coming rolls no pods."""
+        values = {"TOWPATH_SCHEMA": self.schema}
+        if self.pooled:
+            values["TOWPATH_LISTEN"] = "0"
+        if self.connections is not None:
+            values["TOWPATH_MAX_CONNECTIONS"] = str(self.connections)
+        return values
+
+
 def worker_environment(
-    pool: WorkerPool, queue_names: Sequence[str], schema: str
+    pool: WorkerPool, queue_names: Sequence[str], database: PodDatabase
 ) -> list[dict[str, Any]]:
     """Return the entries of the worker container's env, in a fixed order."""
     values = {
         "TOWPATH_DATABASE_URL_FILE": f"{DATABASE_MOUNT}/{DATABASE_FILE}",
-        "TOWPATH_SCHEMA": schema,
+        **database.environment(),
         # Sorted, so that another order of spec.queues rolls no pods.
         "TOWPATH_QUEUES": ",".join(sorted(queue_names)),
         "TOWPATH_SLOTS": str(pool.spec.slots),

@@ -8,7 +8,7 @@ from typing import Any
 
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.ports.cluster import DEPLOYMENT, SECRET, WORKER_POOL
-from towpath_operator.render.environment import DATABASE_FILE
+from towpath_operator.render.environment import CA_FILE, DATABASE_FILE, PodDatabase
 from towpath_operator.render.names import controller_reference, secret_name, with_applied
 from towpath_operator.render.template import pool_labels, render_template
 
@@ -17,7 +17,7 @@ def render_deployment(
     pool: WorkerPool,
     *,
     queue_names: Sequence[str],
-    schema: str,
+    database: PodDatabase,
     replicas: int,
     default_image: str | None = None,
 ) -> dict[str, Any]:
@@ -34,24 +34,25 @@ def render_deployment(
             "replicas": replicas,
             "selector": {"matchLabels": pool_labels(pool)},
             "template": render_template(
-                pool, queue_names=queue_names, schema=schema, default_image=default_image
+                pool, queue_names=queue_names, database=database, default_image=default_image
             ),
         },
     }
     return with_applied(manifest)
 
 
-def render_secret(pool: WorkerPool, *, uri: str) -> dict[str, Any]:
-    """Return the Secret `<pool>-database`.
+def render_secret(pool: WorkerPool, *, uri: str, ca: str | None = None) -> dict[str, Any]:
+    """Return the Secret `<pool>-database`: the URI, and the certificates that it may name.
 
     It has no hash annotation: a hash of a URI is a way to guess the password in it.
     """
+    values = {DATABASE_FILE: uri} | ({} if ca is None else {CA_FILE: ca})
     return {
         "apiVersion": SECRET.api_version,
         "kind": SECRET.name,
         "metadata": _child_metadata(pool, secret_name(pool.metadata.name)),
         "type": "Opaque",
-        "data": {DATABASE_FILE: base64.b64encode(uri.encode()).decode()},
+        "data": {name: base64.b64encode(value.encode()).decode() for name, value in values.items()},
     }
 
 

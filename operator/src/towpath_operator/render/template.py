@@ -12,6 +12,7 @@ from towpath_operator.render.environment import (
     DATABASE_MOUNT,
     HTTP_PORT,
     RESERVED,
+    PodDatabase,
     worker_environment,
 )
 from towpath_operator.render.names import DEPLOYMENT_LABEL, POOL_LABEL, secret_name
@@ -33,7 +34,11 @@ class TemplateError(ValueError):
 
 
 def render_template(
-    pool: WorkerPool, *, queue_names: Sequence[str], schema: str, default_image: str | None
+    pool: WorkerPool,
+    *,
+    queue_names: Sequence[str],
+    database: PodDatabase,
+    default_image: str | None,
 ) -> Json:
     """Return the pod template of a pool.
 
@@ -48,7 +53,7 @@ def render_template(
     worker = next((c for c in containers if c["name"] == WORKER), containers[0])
     _refuse_reserved(containers, "containers")
     _refuse_reserved(_objects(spec, "initContainers"), "initContainers")
-    _fill_worker(worker, pool, queue_names, schema)
+    _fill_worker(worker, pool, queue_names, database)
     _add_database_volume(spec, pool)
     _secure(spec, containers)
     drain = math.ceil(pool.spec.drain.duration.total_seconds())
@@ -94,11 +99,13 @@ def _refuse_reserved(containers: Iterable[Json], field: str) -> None:
                 )
 
 
-def _fill_worker(worker: Json, pool: WorkerPool, queue_names: Sequence[str], schema: str) -> None:
+def _fill_worker(
+    worker: Json, pool: WorkerPool, queue_names: Sequence[str], database: PodDatabase
+) -> None:
     if not worker.get("command") and not worker.get("args"):
         worker["command"] = ["towpath", "worker", "run", "--app", pool.spec.application]
     # Ours first: a user's variable may then refer to one of them as $(TOWPATH_POD_NAME).
-    worker["env"] = [*worker_environment(pool, queue_names, schema), *_objects(worker, "env")]
+    worker["env"] = [*worker_environment(pool, queue_names, database), *_objects(worker, "env")]
     mounts = _objects(worker, "volumeMounts")
     # Without subPath, so that the kubelet brings a rotated Secret into a running pod.
     mounts.append({"name": DATABASE_VOLUME, "mountPath": DATABASE_MOUNT, "readOnly": True})
