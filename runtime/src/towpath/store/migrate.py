@@ -1,8 +1,9 @@
 """Numbered migrations with checksums, each in one transaction, under an advisory lock.
 
-A file is `NNNN_<phase>_<name>.sql`. The pre phase runs before new code, the post phase once no older
-worker lives. What was applied is in the schema's table `migration`; a file that changed after it
-was applied is an error, never a silent second schema.
+A file is `NNNN_<phase>_<name>.sql`. The pre phase runs before new code. The post phase takes away what
+older code needs: it waits while a worker lives whose library is older than the file's first line says,
+`-- since 0.4.0`. What was applied is in the schema's table `migration`; a file that changed after it was
+applied is an error, never a silent second schema.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Final, Literal
 
 import psycopg
 from psycopg import sql
@@ -27,7 +28,8 @@ from towpath.domain.errors import (
     SchemaOlderError,
     SchemaTooNewError,
 )
-from towpath.store.statements import compose
+from towpath.store.grants import LOCK, grant_anew, lock_name
+from towpath.store.statements import Statements, compose
 
 LIBRARY_SCHEMA_VERSION = 3
 """The schema version that this library is written for."""
@@ -38,6 +40,11 @@ LOCK_TIMEOUT = "200ms"
 
 _random = random.SystemRandom()  # of our own: an application may have seeded the global one
 
+PRE: Final = "pre"
+POST: Final = "post"
+
+_SINCE = re.compile(r"-- since (\S+)\n")
+_RELEASE = re.compile(r"\d+(\.\d+)*")
 _FILE = re.compile(r"(\d{4})_(pre|post)_(\w+)\.sql")
 _TABLE = """
 CREATE TABLE IF NOT EXISTS {schema}.migration (
@@ -73,6 +80,57 @@ class Migration:
     def checksum(self) -> str:
         """The sha256 of the file's text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def since(self) -> str:
+        """The first release of the library that goes on without what a post migration takes away."""
+        match = _SINCE.match(self.text)
+        if match is None:
+            raise ValueError(f"migration {self} must begin with the line: -- since RELEASE")
+        return match[1]
+
+    def __str__(self) -> str:
+        return f"{self.number:04}_{self.phase}_{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OlderWorkers:
+    """Live workers of a library that still needs what a post migration takes away.
+
+    `pool` is their WorkerPool, as namespace/name; None where they are of none.
+    """
+
+    pool: str | None
+    library: str
+    count: int
+
+    def __str__(self) -> str:
+        workers = "1 worker" if self.count == 1 else f"{self.count} workers"
+        of = f"of pool {self.pool}" if self.pool else "of no pool"
+        return f"{workers} {of} with towpath {self.library}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """How far one phase of the migrations is: which are pending, and for whom they wait."""
+
+    name: Literal["pre", "post"]
+    pending: tuple[str, ...] = ()
+    waits_for: tuple[OlderWorkers, ...] = ()
+
+    @property
+    def state(self) -> Literal["Applied", "Pending", "Waits"]:
+        """The phase in one word."""
+        if not self.pending:
+            return "Applied"
+        return "Waits" if self.waits_for else "Pending"
+
+    def __str__(self) -> str:
+        names = ", ".join(self.pending)
+        if not self.waits_for:
+            return f"{names} pending" if names else "all applied"
+        whom = "; ".join(map(str, self.waits_for))
+        return f"{names} waits until no older worker lives: {whom}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +170,7 @@ def migrations() -> tuple[Migration, ...]:
 async def schema_state(connection: psycopg.AsyncConnection[Any], schema: str) -> SchemaState:
     """Look at a schema without changing anything."""
     applied = await _applied(connection, schema)
-    pending = tuple(
-        f"{m.number:04}_{m.phase}_{m.name}" for m in migrations() if m.number not in applied
-    )
+    pending = tuple(str(m) for m in migrations() if m.number not in applied)
     if not applied:
         return SchemaState(schema, None, None, pending)
     row = await (await connection.execute(compose(_VERSION, schema))).fetchone()
@@ -125,11 +181,53 @@ async def schema_state(connection: psycopg.AsyncConnection[Any], schema: str) ->
     return SchemaState(schema, row[0], row[1], pending)
 
 
+async def phases(
+    connection: psycopg.AsyncConnection[Any],
+    schema: str,
+    *,
+    known: Sequence[Migration] | None = None,
+) -> tuple[Phase, Phase]:
+    """Say how far each phase is, without changing anything."""
+    applied = await _applied(connection, schema)
+    pending = [m for m in known or migrations() if m.number not in applied]
+    pre = tuple(str(m) for m in pending if m.phase == PRE)
+    post = [m for m in pending if m.phase == POST]
+    waits_for = await _older_workers(connection, schema, post[0]) if post and applied else ()
+    return (
+        Phase(name=PRE, pending=pre),
+        Phase(name=POST, pending=tuple(map(str, post)), waits_for=waits_for),
+    )
+
+
+async def _older_workers(
+    connection: psycopg.AsyncConnection[Any], schema: str, migration: Migration
+) -> tuple[OlderWorkers, ...]:
+    """Return the live workers for which a post migration waits."""
+    since = _release(migration.since)
+    found = await connection.execute(Statements(schema)["live_libraries"])
+    workers = (
+        OlderWorkers(pool=pool, library=library, count=count)
+        for pool, library, count in await found.fetchall()
+    )
+    return tuple(one for one in workers if _release(one.library) < since)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return a version's numbers, without what follows; what is no version is older than any."""
+    match = _RELEASE.match(version)
+    return tuple(map(int, match[0].split("."))) if match else ()
+
+
 async def pending_sql(connection: psycopg.AsyncConnection[Any], schema: str) -> str:
     """Return the SQL of what `migrate` would apply, with what it writes down, for people to review."""
     applied = await _applied(connection, schema)
-    pending = [m for m in migrations() if m.number not in applied]
-    parts = []
+    _, post = await phases(connection, schema)
+    pending = [
+        m
+        for m in _in_order(migrations())
+        if m.number not in applied and (m.phase == PRE or not post.waits_for)
+    ]
+    parts = [f"-- {post}"] if post.waits_for else []
     if not applied and pending:
         name = sql.Identifier(schema).as_string()
         parts.append(f"CREATE SCHEMA IF NOT EXISTS {name};\n{_text(_TABLE, schema)};")
@@ -137,10 +235,7 @@ async def pending_sql(connection: psycopg.AsyncConnection[Any], schema: str) -> 
         record = sql.SQL(_RECORD.replace("%s", "{}")).format(
             m.number, m.phase, m.name, m.checksum, schema=sql.Identifier(schema)
         )
-        parts.append(
-            f"-- {m.number:04}_{m.phase}_{m.name}\nBEGIN;\n{_text(m.text, schema)}\n"
-            f"{record.as_string()};\nCOMMIT;"
-        )
+        parts.append(f"-- {m}\nBEGIN;\n{_text(m.text, schema)}\n{record.as_string()};\nCOMMIT;")
     return "".join(f"{part}\n\n" for part in parts)
 
 
@@ -148,21 +243,36 @@ def _text(text: str, schema: str) -> str:
     return compose(text, schema).decode().strip()
 
 
+def _in_order(known: Sequence[Migration]) -> list[Migration]:
+    """Put the pre phase before the post phase: a pre migration waits for no older worker."""
+    return sorted(known, key=lambda m: (m.phase == POST, m.number))
+
+
 async def migrate(
-    connection: psycopg.AsyncConnection[Any], schema: str, *, first: First = _nothing
+    connection: psycopg.AsyncConnection[Any],
+    schema: str,
+    *,
+    first: First = _nothing,
+    known: Sequence[Migration] | None = None,
 ) -> tuple[str, ...]:
     """Bring a schema up to date and return the names of what was applied.
 
     Any number of processes may call it at once: one works, the others wait and find nothing to do.
-    Workers go on meanwhile. The connection must be in autocommit. `first` is called first in each of
-    the transactions; what it raises ends the migration there.
+    Workers go on meanwhile; a post migration is left for later while one of them is older (`phases` says
+    which). The connection must be in autocommit. `first` is called first in each of the transactions;
+    what it raises ends the migration there.
 
     Raises:
         SchemaTooNewError: the schema no longer serves a library this old.
         SchemaError: an applied migration's text has changed since, or its tables stayed locked.
     """
-    done = [m for m in migrations() if await _apply_beside_workers(connection, schema, m, first)]
-    return tuple(f"{m.number:04}_{m.phase}_{m.name}" for m in done)
+    done = []
+    for migration in _in_order(known or migrations()):
+        if migration.phase == POST and await _older_workers(connection, schema, migration):
+            break
+        if await _apply_beside_workers(connection, schema, migration, first):
+            done.append(str(migration))
+    return tuple(done)
 
 
 async def _apply_beside_workers(
@@ -177,10 +287,7 @@ async def _apply_beside_workers(
     while True:
         try:
             async with connection.transaction():
-                await connection.execute(
-                    "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-                    (f"towpath.migrate.{schema}",),
-                )
+                await connection.execute(LOCK, (lock_name(schema),))
                 await connection.execute(
                     "SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,)
                 )
@@ -222,6 +329,7 @@ async def _apply(
         compose(_RECORD, schema),
         (migration.number, migration.phase, migration.name, migration.checksum),
     )
+    await grant_anew(connection, schema)
     return True
 
 

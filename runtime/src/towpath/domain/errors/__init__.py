@@ -44,6 +44,8 @@
       ShutDownError                     the App was shut down while a call waited
       PortInUseError                    the port of the probes cannot be had
       SchemaError                       the schema is missing, older or newer than this library serves
+      RoleNotFoundError                 no login of the name that rights are to be granted to
+      GrantRefusedError                 another role owns the schema, and alone may grant rights in it
 
 `WorkflowInterrupted` stands beside the tree, on BaseException, so that `except Exception` in a
 workflow cannot swallow it: the attempt was fenced, or is handed back at shutdown.
@@ -72,7 +74,9 @@ from towpath.domain.errors.configuration import (
 )
 from towpath.domain.errors.database import (
     DatabaseUnreachableError,
+    GrantRefusedError,
     PortInUseError,
+    RoleNotFoundError,
     SchemaError,
     SchemaMissingError,
     SchemaOlderError,
@@ -123,6 +127,7 @@ __all__ = [
     "DatabaseUnreachableError",
     "DuplicateNameError",
     "EnqueueOptionError",
+    "GrantRefusedError",
     "ImportingApplicationError",
     "InvalidWorkflowIdError",
     "MaxRecoveryAttemptsExceededError",
@@ -135,6 +140,7 @@ __all__ = [
     "QueueNotFoundError",
     "QueueSettingsError",
     "ResultTimeoutError",
+    "RoleNotFoundError",
     "ScheduleDeclarationError",
     "ScheduleDeclaredError",
     "ScheduleNotFoundError",

@@ -76,3 +76,26 @@ class SchemaTooNewError(SchemaError):
         )
         self.serves_from = serves_from
         self.library = library
+
+
+class RoleNotFoundError(TowpathError):
+    """Postgres has no login of the name that rights are to be granted to."""
+
+    def __init__(self, *, role: str) -> None:
+        super().__init__(
+            f"Postgres has no role {role!r}. Have it made by whoever administers the server: "
+            "CREATE ROLE ... LOGIN PASSWORD ..."
+        )
+        self.role = role
+
+
+class GrantRefusedError(TowpathError):
+    """Whoever connected may not grant rights in the schema, since another role owns it."""
+
+    def __init__(self, *, schema: str, role: str) -> None:
+        super().__init__(
+            f"this login may not grant rights in schema {schema!r}, which another role owns. As its "
+            f"owner: towpath db grants --schema {schema} --role {role} --apply"
+        )
+        self.schema = schema
+        self.role = role

@@ -137,6 +137,12 @@ DELETE FROM {schema}.sleeper s USING {schema}.worker w WHERE w.ended_at IS NOT N
 -- name: remove_workers
 DELETE FROM {schema}.worker WHERE ended_at IS NOT NULL
 
+-- name: live_libraries
+SELECT w.pool, w.library, count(*) FROM {schema}.worker w
+WHERE w.lease_until > clock_timestamp()
+GROUP BY w.pool, w.library
+ORDER BY w.pool, w.library
+
 -- name: list_workers
 SELECT w.id, w.name, w.pool, w.version, w.library, w.queues, w.names, w.slots, w.started_at,
     w.lease_until, w.draining, extract(epoch FROM w.lease_until - clock_timestamp())::float8,
