@@ -87,9 +87,17 @@ class FakeCluster:
         del about, message, warning
         self.events.append(reason)
 
-    def declare(self, kind: Kind, name: str, spec: Mapping[str, Any]) -> None:
+    def declare(
+        self,
+        kind: Kind,
+        name: str,
+        spec: Mapping[str, Any],
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
         """Apply an object of a person's."""
-        metadata = {"name": name, "namespace": "shop"}
+        metadata: dict[str, Any] = {"name": name, "namespace": "shop"}
+        if annotations is not None:
+            metadata["annotations"] = dict(annotations)
         body = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata}
         self._objects.apply({**body, "spec": dict(spec)})
 

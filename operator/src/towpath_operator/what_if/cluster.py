@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from towpath_operator.adapters.objects import identity
 from towpath_operator.ports.cluster import (
+    WORKER_POOL,
     AlreadyExists,
     Cluster,
     Kind,
@@ -38,10 +39,11 @@ class WhatIfCluster:
         self._now[kind, ObjectKey(metadata["namespace"], metadata["name"])] = manifest
 
     def changes(self) -> list[Change]:
-        """Return what was written, each object once, in the order of the first write."""
+        """Return what was written, each object once: pools before their children."""
+        written = sorted(self._before.items(), key=lambda one: one[0][0] != WORKER_POOL)
         found = (
             object_change(kind, before, self._now[kind, key])
-            for (kind, key), before in self._before.items()
+            for (kind, key), before in written
             if before is not None or self._now[kind, key] is not None
         )
         return [change for change in found if change is not None]
