@@ -9,6 +9,7 @@ from towpath_operator.declarations import Subject
 from towpath_operator.desk import View
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.queue import Queue
+from towpath_operator.model.uri_parts import DatabaseUri
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.observed import (
     Blocked,
@@ -126,7 +127,8 @@ def _same_schema(
         for view in map(services.desk.view, (mine.metadata.key, theirs.metadata.key))
         if view is not None and isinstance(view.target, DatabaseTarget)
     ]
-    return len({(target.uri, target.schema) for target in targets}) == 1 and len(targets) == 2  # noqa: PLR2004
+    places = {(DatabaseUri.parse(target.pods_uri).place, target.schema) for target in targets}
+    return len(places) == 1 and len(targets) == 2  # noqa: PLR2004
 
 
 def _serving(queue: Queue, services: Services) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -170,3 +171,19 @@ def test_a_database_once_found_is_kept() -> None:
     assert found(settled, database(namespace="shop"), central) == "DatabaseMoved"
     assert found(settled, database(spec={**ALL, "schema": "team"})) == "DatabaseMoved"
     assert found(settled) == "DatabaseNotFound"
+
+
+# Whose login the pods have.
+
+
+def test_pods_that_use_the_operators_login_are_said_to_and_told_what_to_do() -> None:
+    shared = condition(planned(), "LeastPrivilege")
+    assert (shared["status"], shared["reason"]) == ("False", "SharedLogin")
+    assert "workerCredentialsSecretRef" in shared["message"]
+    assert reason(planned()) == "InForce"
+
+
+def test_pods_with_a_login_of_their_own_have_the_least_privilege() -> None:
+    own = condition(planned(target=replace(TARGET, worker_role="worker")), "LeastPrivilege")
+    assert (own["status"], own["reason"]) == ("True", "OwnLogin")
+    assert "worker" in own["message"]

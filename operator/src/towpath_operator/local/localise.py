@@ -33,6 +33,11 @@ APP_POOL: Final = "dev"
 LONGEST_IDENTIFIER: Final = 63
 HASH_LENGTH: Final = 10
 
+NOT_HERE: Final = frozenset(
+    {"connection", "workerCredentialsSecretRef", "operatorUriSecretRef", "pooler", "connections"}
+)
+"""How a cluster's pods reach its server; here they reach the local one, without anything between."""
+
 Objects = dict[Place, Manifest]
 
 
@@ -76,10 +81,11 @@ def _secret(namespace: str, url: str) -> Manifest:
 
 
 def _local_database(key: ObjectKey, manifest: Manifest) -> Manifest:
+    kept = {field: value for field, value in manifest["spec"].items() if field not in NOT_HERE}
     return {
         **manifest,
         "spec": {
-            **manifest["spec"],
+            **kept,
             "uriSecretRef": {"name": URI_SECRET, "key": "uri"},
             "schema": schema_of(key),
         },

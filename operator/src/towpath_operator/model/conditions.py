@@ -41,6 +41,9 @@ class Reason(StrEnum):
     SCHEMA_TOO_NEW = "SchemaTooNew"
     SERVER_TOO_OLD = "ServerTooOld"
 
+    OWN_LOGIN = "OwnLogin"
+    SHARED_LOGIN = "SharedLogin"
+
     ROW_PENDING = "RowPending"
     QUEUE_CONFLICT = "QueueConflict"
     QUEUE_NOT_FOUND = "QueueNotFound"
@@ -86,15 +89,18 @@ REASON_DOCS: Final[dict[Reason, str]] = {
     Reason.DATABASE_NOT_GRANTED: "The QueueDatabase's allowedNamespaces does not list this namespace.",
     Reason.DATABASE_MOVED: "databaseRef now finds another database than the one in status.database.",
     Reason.DATABASE_UNREACHABLE: "Postgres does not answer; it is tried again.",
-    Reason.SECRET_NOT_FOUND: "The Secret that uriSecretRef names does not exist.",
-    Reason.SECRET_KEY_MISSING: "The Secret has no value under the key that uriSecretRef names.",
-    Reason.SECRET_INVALID: "The Secret's value is no database URI that Towpath accepts.",
+    Reason.SECRET_NOT_FOUND: "A Secret that the QueueDatabase names does not exist, or may not "
+    "be read.",
+    Reason.SECRET_KEY_MISSING: "A Secret that the QueueDatabase names has no value under its key.",
+    Reason.SECRET_INVALID: "A Secret's value is none that Towpath accepts; the message names its key.",
     Reason.CREDENTIALS_REJECTED: "Postgres refuses the login in the Secret, or what it may do.",
     Reason.POOLER_WITHOUT_DIRECT: "The database is behind a transaction pooler, and no "
     "operatorUriSecretRef leads to the server itself.",
     Reason.SCHEMA_PENDING: "The database's schema is not yet migrated to this operator's version.",
     Reason.SCHEMA_TOO_NEW: "The database's schema no longer serves an operator this old.",
     Reason.SERVER_TOO_OLD: "The Postgres server is older than version 15.",
+    Reason.OWN_LOGIN: "The pods log in as another role than the operator.",
+    Reason.SHARED_LOGIN: "The pods use the operator's login, which may do more than they need.",
     Reason.ROW_PENDING: "The queue's row in the database is not yet as declared.",
     Reason.QUEUE_CONFLICT: "Another Queue holds the row of this queueName; the message names it.",
     Reason.QUEUE_NOT_FOUND: "The WorkerPool names a Queue that does not exist or is of another database.",

@@ -26,16 +26,18 @@ def plan_queue_database(
     if isinstance(target, Blocked):
         return settle(Draft(subject=database, ready=no(target)), now, requeue_after=RETRY_AFTER)
     if state is None:
-        return settle(_draft(database, _unknown(target), None), now, requeue_after=RETRY_AFTER)
+        return settle(
+            _draft(database, target, _unknown(target), None), now, requeue_after=RETRY_AFTER
+        )
     if state.problem is not None:
-        draft = _draft(database, no(state.problem), state)
+        draft = _draft(database, target, no(state.problem), state)
         return settle(draft, now, requeue_after=RETRY_AFTER)
     if not state.migrated:
-        draft = _draft(database, no(schema_pending(target, state)), state)
+        draft = _draft(database, target, no(schema_pending(target, state)), state)
         migration = MigrateSchema(target=target)
         return settle(draft, now, actions=[migration], requeue_after=timedelta(0))
     ready = yes(Reason.IN_FORCE, f"Schema {target.schema} is at version {state.schema_version}.")
-    return settle(_draft(database, ready, state), now, actions=_releases(target, observed))
+    return settle(_draft(database, target, ready, state), now, actions=_releases(target, observed))
 
 
 def database_trouble(target: DatabaseTarget, state: DatabaseState) -> Blocked | None:
@@ -69,20 +71,39 @@ def _releases(target: DatabaseTarget, observed: QueueDatabaseObserved) -> list[R
         if row.owner is not None
         and row.owner.cluster == observed.operator.cluster_uid
         and row.owner.uid not in known
+        and observed.operator.watches(row.owner.namespace)
     ]
 
 
-def _draft(database: QueueDatabase, ready: Verdict, state: DatabaseState | None) -> Draft:
+def _least_privilege(target: DatabaseTarget) -> Verdict:
+    if target.worker_role is not None:
+        message = f"The pods log in as {target.worker_role}, not as the operator does."
+        return yes(Reason.OWN_LOGIN, message)
+    return no(
+        Blocked(
+            reason=Reason.SHARED_LOGIN,
+            message="The pods use the operator's login, which may change and drop the schema. Name a "
+            "login of their own in workerCredentialsSecretRef.",
+        )
+    )
+
+
+def _draft(
+    database: QueueDatabase, target: DatabaseTarget, ready: Verdict, state: DatabaseState | None
+) -> Draft:
     reachable = ready
     if state is not None and _answered(state):
         reachable = yes(Reason.IN_FORCE, "Postgres answers.")
     version = state.schema_version if state is not None else None
-    target = state.needed_version if state is not None else None
-    schema = {k: v for k, v in (("version", version), ("target", target)) if v is not None}
+    wanted = state.needed_version if state is not None else None
+    schema = {k: v for k, v in (("version", version), ("target", wanted)) if v is not None}
     return Draft(
         subject=database,
         ready=ready,
-        informational={ConditionType.DATABASE_REACHABLE: reachable},
+        informational={
+            ConditionType.DATABASE_REACHABLE: reachable,
+            ConditionType.LEAST_PRIVILEGE: _least_privilege(target),
+        },
         # What is not known now is not forgotten: the last version stays while the server is away.
         facts={"schema": {**(database.status.get("schema") or {}), **schema} or None},
     )
