@@ -29,6 +29,7 @@ def assemble(
     namespace: str,
     cluster_uid: str,
     default_image: str | None = None,
+    namespaces: tuple[str, ...] = (),
     clock: Callable[[], datetime] = now,
     resync: float = RESYNC_SECONDS,
 ) -> Controller:
@@ -40,10 +41,16 @@ def assemble(
         namespace: The operator's own: the second place where a databaseRef is looked for.
         cluster_uid: What names this cluster in a queue's row.
         default_image: The image of pools whose template names none.
+        namespaces: The namespaces that are watched; empty is all.
         clock: What time it is.
         resync: After how many seconds everything is listed and looked at again.
     """
-    facts = OperatorFacts(namespace=namespace, cluster_uid=cluster_uid, default_image=default_image)
+    facts = OperatorFacts(
+        namespace=namespace,
+        cluster_uid=cluster_uid,
+        default_image=default_image,
+        namespaces=namespaces,
+    )
     declared = Declarations()
     return Controller(
         Services(

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -123,9 +123,13 @@ class Watch:
     runs in its loop.
     """
 
-    def __init__(self, listener: Listener, login: Callable[[], Login]) -> None:
+    def __init__(
+        self, listener: Listener, login: Callable[[], Login], namespaces: Sequence[str] = ()
+    ) -> None:
+        """Watch some namespaces; none named is all."""
         self._listener = listener
         self._login = login
+        self._namespaces = namespaces
         self._stop: Callable[[], object] = lambda: None
         self._stopped = threading.Event()
         self._ready = threading.Event()
@@ -183,7 +187,8 @@ class Watch:
         await kopf.operator(
             registry=registry,
             settings=kopf_settings(),
-            clusterwide=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
             standalone=True,
             stop_flag=stop,
             ready_flag=self._ready,

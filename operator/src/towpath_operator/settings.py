@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from towpath_operator.work_queue import RESYNC_SECONDS
 DEFAULT_PORT: Final = 8686
 LONGEST_RESYNC: Final = 3600.0
 NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class Settings:
         pod_name: The name under which it publishes Events.
         log_level: The least level that is logged.
         resync: After how many seconds everything is listed and looked at again, without any event.
+        namespaces: The namespaces that are watched, its own among them; empty is all.
+        cluster_uid: What names this cluster in the rows of queues; None asks the cluster.
     """
 
     namespace: str
@@ -37,6 +42,8 @@ class Settings:
     pod_name: str = "towpath-operator"
     log_level: str = "INFO"
     resync: float = RESYNC_SECONDS
+    namespaces: tuple[str, ...] = ()
+    cluster_uid: str | None = None
 
 
 class SettingsError(Exception):
@@ -53,13 +60,16 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     port = environment.get("TOWPATH_OPERATOR_PORT", str(DEFAULT_PORT))
     if not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - the last port there is
         raise SettingsError(f"TOWPATH_OPERATOR_PORT is {port!r}; it must be a port, 0 to 65535.")
+    namespace = environment.get("TOWPATH_OPERATOR_NAMESPACE") or _own_namespace()
     return Settings(
-        namespace=environment.get("TOWPATH_OPERATOR_NAMESPACE") or _own_namespace(),
+        namespace=namespace,
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
         port=int(port),
         default_image=environment.get("TOWPATH_OPERATOR_DEFAULT_IMAGE") or None,
         pod_name=environment.get("TOWPATH_OPERATOR_POD_NAME") or socket.gethostname(),
         log_level=_log_level(environment.get("TOWPATH_OPERATOR_LOG_LEVEL", "INFO")),
+        namespaces=_namespaces(environment.get("TOWPATH_OPERATOR_NAMESPACES", ""), namespace),
+        cluster_uid=environment.get("TOWPATH_OPERATOR_CLUSTER_UID") or None,
         resync=_resync(environment.get("TOWPATH_OPERATOR_RESYNC_SECONDS", str(RESYNC_SECONDS))),
     )
 
@@ -72,6 +82,18 @@ def _own_namespace() -> str:
             "TOWPATH_OPERATOR_NAMESPACE is not set and this is no pod; set it to the namespace that "
             "holds the default QueueDatabase."
         ) from None
+
+
+def _namespaces(told: str, own: str) -> tuple[str, ...]:
+    """Return the namespaces to watch; a databaseRef is looked for in our own too, so it is one."""
+    named = {name.strip() for name in told.split(",") if name.strip()}
+    wrong = sorted(name for name in named if not _NAMESPACE.fullmatch(name))
+    if wrong:
+        raise SettingsError(
+            f"TOWPATH_OPERATOR_NAMESPACES has {wrong[0]!r}; it must be names of namespaces, separated "
+            "by commas, and empty for all of them."
+        )
+    return tuple(sorted({*named, own})) if named else ()
 
 
 def _resync(told: str) -> float:

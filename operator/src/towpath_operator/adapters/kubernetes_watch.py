@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ _CONTAINER_STATE_FIELDS = ("reason", "message", "exitCode")
 class _Known:
     """What the last event said of each object, and where to go on."""
 
+    namespace: str | None = None
     version: str = ""
     signatures: dict[str, object] = field(default_factory=dict)
     pools: dict[str, ObjectKey] = field(default_factory=dict)
@@ -51,17 +52,27 @@ class _Known:
 class ChildrenWatch:
     """Calls `wake(pool)` from its own threads for each change that a pool could care about."""
 
-    def __init__(self, requests: Requests, wake: Callable[[ObjectKey], None]) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        wake: Callable[[ObjectKey], None],
+        namespaces: Sequence[str] = (),
+    ) -> None:
+        """Watch some namespaces; none named is all."""
         self._requests = requests
         self._wake = wake
         self._stopped = threading.Event()
-        self._listed = {kind: threading.Event() for kind in WATCHED}
+        places: Sequence[str | None] = namespaces or (None,)
+        self._listed = {(kind, place): threading.Event() for kind in WATCHED for place in places}
 
     def start(self) -> None:
-        """Start one thread a kind. They end with the process: a read may wait for minutes."""
-        for kind in WATCHED:
+        """Start one thread a kind and namespace. They end with the process: a read may take minutes."""
+        for kind, place in self._listed:
             threading.Thread(
-                target=self._follow_for_ever, args=(kind,), name=f"watch-{kind.plural}", daemon=True
+                target=self._follow_for_ever,
+                args=(kind, place),
+                name=f"watch-{kind.plural}",
+                daemon=True,
             ).start()
 
     def stop(self) -> None:
@@ -70,11 +81,11 @@ class ChildrenWatch:
 
     @property
     def synced(self) -> bool:
-        """Whether each kind was listed once."""
+        """Whether everything was listed once."""
         return all(event.is_set() for event in self._listed.values())
 
-    def _follow_for_ever(self, kind: Kind) -> None:
-        known = _Known()
+    def _follow_for_ever(self, kind: Kind, namespace: str | None) -> None:
+        known = _Known(namespace)
         least, most = PAUSE_SECONDS
         pause = 0.0
         while not self._stopped.is_set():
@@ -106,19 +117,20 @@ class ChildrenWatch:
         logger.warning("watch interrupted", extra={"kind": kind.plural, "error": str(error)})
 
     def _list(self, kind: Kind, known: _Known) -> None:
-        items, version = self._requests.pages(path_of(kind), label_selector=POOL_LABEL)
+        path = path_of(kind, namespace=known.namespace)
+        items, version = self._requests.pages(path, label_selector=POOL_LABEL)
         vanished = set(known.signatures) - {item["metadata"]["uid"] for item in items}
         for item in items:
             self._note(kind, known, item)
         for uid in vanished:
             self._forget(known, uid)
         known.version = version
-        self._listed[kind].set()
+        self._listed[kind, known.namespace].set()
 
     def _follow(self, kind: Kind, known: _Known) -> None:
         response = self._requests.open(
             "get",
-            path_of(kind),
+            path_of(kind, namespace=known.namespace),
             label_selector=POOL_LABEL,
             resource_version=known.version,
             timeout_seconds=SERVER_ENDS_AFTER_SECONDS,

@@ -24,11 +24,17 @@ class OperatorFacts:
         namespace: Where the operator runs: the second place where a databaseRef is looked for.
         cluster_uid: The uid of the namespace kube-system; it names this cluster in a queue's row.
         default_image: The image of a pool whose template names none; None refuses such a template.
+        namespaces: The namespaces that are watched; empty is all.
     """
 
     namespace: str
     cluster_uid: str
     default_image: str | None = None
+    namespaces: tuple[str, ...] = ()
+
+    def watches(self, namespace: str) -> bool:
+        """Tell whether objects of a namespace are listed: of others nobody knows that they are gone."""
+        return not self.namespaces or namespace in self.namespaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,10 @@ def _held(queue: Queue, holder: Owner, observed: QueueObserved) -> Blocked | Non
             message=f"queue {queue.queue_name!r} is recorded for Queue {holder}; whether that still "
             "exists is being found out.",
         )
-    return _conflict(queue, f"Queue {holder}") if holder.uid in observed.queue_uids else None
+    seen = holder.uid in observed.queue_uids
+    if seen or not observed.operator.watches(holder.namespace):
+        return _conflict(queue, f"Queue {holder}")
+    return None
 
 
 def _age(queue: Queue) -> tuple[datetime, str]:
