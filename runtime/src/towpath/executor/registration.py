@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from towpath.domain.ids import INTERNAL_QUEUE, QueueName, WorkerId, WorkflowName
+from towpath.executor.container import container_began_at
 from towpath.executor.declarations import declare_queues
 from towpath.executor.engine import Engine
 from towpath.executor.lease import Lease
@@ -30,6 +32,7 @@ class Registration:
         self._settings = settings
         self._library = library
         self._written: workers.WorkerIdentity | None = None
+        self._container_began = container_began_at() if settings.pod_uid else None
         self.worker_id: WorkerId | None = None
         self.lease = Lease(0)
 
@@ -65,12 +68,17 @@ class Registration:
         )
 
     async def write(self, session: AsyncSession) -> WorkerId:
-        """Write a new row."""
+        """Write a new row; before the first, end those that earlier runs of this container have left."""
+        await self._end_predecessors(session)
         identity = self._identity()
         length = self._settings.lease
         lease, sent_at = Lease(length.total_seconds()), time.monotonic()
         self.worker_id = await workers.register(
-            session, self._engine.statements, identity, lease=length
+            session,
+            self._engine.statements,
+            identity,
+            lease=length,
+            node_time=datetime.now(UTC),
         )
         lease.renew(sent_at)
         self.lease, self._written = lease, identity
@@ -79,6 +87,15 @@ class Registration:
             extra={"worker_id": self.worker_id, "queues": list(identity.queues)},
         )
         return self.worker_id
+
+    async def _end_predecessors(self, session: AsyncSession) -> None:
+        """A container begins when its earlier run has ended: whoever began before runs no more."""
+        if self._settings.pod_uid is None or self._container_began is None:
+            return
+        earlier = workers.EndedInPod(self._settings.pod_uid, self._container_began)
+        recovery = await workers.end_pod_leases(session, self._engine.statements, [earlier])
+        self._container_began = None
+        tell_of_recovery(recovery)
 
     async def look(self, session: AsyncSession, versions: Sequence[str]) -> workers.Sight:
         """Renew the lease and look at every queue; where code has declared more, write that first."""
@@ -111,3 +128,14 @@ class Registration:
         await workers.update(session, self._engine.statements, worker_id, identity)
         await declare_queues(session, self._engine)
         self._written = identity
+
+
+def tell_of_recovery(recovery: workers.Recovery) -> None:
+    """Log what the end of some leases did."""
+    for worker_id, name in recovery.workers:
+        logger.warning("dead worker recovered", extra={"worker_id": worker_id, "worker": name})
+    if recovery.workers:
+        logger.info(
+            "workflows recovered",
+            extra={"returned": recovery.returned, "given_up": recovery.given_up},
+        )

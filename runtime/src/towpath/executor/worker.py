@@ -25,7 +25,7 @@ from towpath.executor.engine import Engine
 from towpath.executor.heartbeat import Heartbeat
 from towpath.executor.maintenance.services import services_of
 from towpath.executor.outages import AWAY, BackOff
-from towpath.executor.registration import Registration
+from towpath.executor.registration import Registration, tell_of_recovery
 from towpath.executor.run_workflow import WorkflowRunner
 from towpath.executor.settings import WorkerSettings
 from towpath.executor.sleeping import Sleeping
@@ -300,13 +300,7 @@ class Worker:
         recovery = await workers.end_dead_leases(
             session, self._engine.statements, me=self._row.worker_id
         )
-        for worker_id, name in recovery.workers:
-            logger.warning("dead worker recovered", extra={"worker_id": worker_id, "worker": name})
-        if recovery.workers:
-            logger.info(
-                "workflows recovered",
-                extra={"returned": recovery.returned, "given_up": recovery.given_up},
-            )
+        tell_of_recovery(recovery)
 
     # -- what a turn has committed
 

@@ -74,6 +74,20 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedInPod:
+    """Workers of a pod that are known to run no more.
+
+    Attributes:
+        pod_uid: The pod.
+        began_before: Those whose row was written before this moment, by the clock of their node;
+            None: all of them.
+    """
+
+    pod_uid: str
+    began_before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerRow:
     """A worker as people look at it; `slots_taken` of the `running` do not wait."""
 
@@ -94,9 +108,14 @@ class WorkerRow:
 
 
 async def register(
-    session: Session, statements: Statements, who: WorkerIdentity, *, lease: timedelta
+    session: Session,
+    statements: Statements,
+    who: WorkerIdentity,
+    *,
+    lease: timedelta,
+    node_time: datetime | None = None,
 ) -> WorkerId:
-    """Write the worker's row and return its id."""
+    """Write the worker's row and return its id; `node_time` is now, by the clock of its node."""
     (rows,) = await session.run(
         (
             statements["register_worker"],
@@ -113,6 +132,7 @@ async def register(
                 "names": list(who.names),
                 "max_recoveries": list(who.max_recoveries),
                 "lease_seconds": lease.total_seconds(),
+                "node_time": node_time,
             },
         )
     )
@@ -188,6 +208,17 @@ async def begin_draining(session: Session, statements: Statements, worker: Worke
 async def end_dead_leases(session: Session, statements: Statements, *, me: WorkerId) -> Recovery:
     """End every lease that ran out, and return the workflows of those workers to their lines."""
     return await _end(session, statements, (statements["end_leases"], {"me": me}))
+
+
+async def end_pod_leases(
+    session: Session, statements: Statements, ended: Sequence[EndedInPod]
+) -> Recovery:
+    """End the leases of workers that run no more, and return their workflows to their lines."""
+    named = {
+        "pod_uids": [one.pod_uid for one in ended],
+        "began_before": [one.began_before for one in ended],
+    }
+    return await _end(session, statements, (statements["end_pod_leases"], named))
 
 
 async def end_own_lease(session: Session, statements: Statements, worker: WorkerId) -> Recovery:

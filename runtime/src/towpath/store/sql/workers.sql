@@ -3,11 +3,11 @@
 -- name: register_worker
 INSERT INTO {schema}.worker (
     name, pool, pod_uid, node, version, library, code_hash, queues, names, max_recoveries, slots,
-    started_at, lease_until)
+    node_started_at, started_at, lease_until)
 VALUES (
     %(name)s, %(pool)s, %(pod_uid)s, %(node)s, %(version)s, %(library)s, %(code_hash)s,
     %(queues)s::text[], %(names)s::text[], %(max_recoveries)s::integer[], %(slots)s::integer,
-    clock_timestamp(), clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8))
+    %(node_time)s::timestamptz, clock_timestamp(), clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8))
 RETURNING id
 
 -- name: poll
@@ -73,6 +73,19 @@ WHERE id IN (
     WHERE w.lease_until < clock_timestamp() AND w.id <> %(me)s::bigint
     ORDER BY w.id
     FOR UPDATE SKIP LOCKED)
+RETURNING id, name
+
+-- name: end_pod_leases
+-- Marks the workers of some pods that began before a moment, by their node's clock; null: all of a pod.
+-- Where one holds its row, a turn is under way that its lost connection has left behind: it is waited
+-- for, and what it claims is given back by what follows.
+UPDATE {schema}.worker SET ended_at = clock_timestamp()
+WHERE id IN (
+    SELECT w.id FROM {schema}.worker w
+    JOIN unnest(%(pod_uids)s::text[], %(began_before)s::timestamptz[]) AS p (uid, began_before)
+        ON w.pod_uid = p.uid AND (p.began_before IS NULL OR w.node_started_at < p.began_before)
+    ORDER BY w.id
+    FOR UPDATE OF w)
 RETURNING id, name
 
 -- name: end_own_lease
