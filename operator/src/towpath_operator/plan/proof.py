@@ -44,7 +44,7 @@ def proved_by(pod: Manifest) -> Proof | None:
     own worker begins later. The kubelet's whole seconds only make that moment earlier.
     """
     status = pod.get("status") or {}
-    worker = _worker_status(pod)
+    worker = _worker_status(pod, status)
     state = worker.get("state") or {}
     uid: str = pod["metadata"]["uid"]
     if "terminated" in state and status.get("phase") in ENDED and not _ended_by_others(status):
@@ -53,12 +53,12 @@ def proved_by(pod: Manifest) -> Proof | None:
     return Proof(uid, max(ends)) if ends else None
 
 
-def _worker_status(pod: Manifest) -> Mapping[str, Any]:
+def _worker_status(pod: Manifest, status: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what the kubelet says of the container called worker, else of the first one."""
     containers: Sequence[Mapping[str, Any]] = pod["spec"]["containers"]
     names = [container["name"] for container in containers]
     name = WORKER if WORKER in names else names[0]
-    statuses: Sequence[Mapping[str, Any]] = pod["status"].get("containerStatuses") or ()
+    statuses: Sequence[Mapping[str, Any]] = status.get("containerStatuses") or ()
     return next((one for one in statuses if one["name"] == name), {})
 
 
