@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from towpath_operator.account import Account, account_of
 from towpath_operator.declarations import Subject, parse
 from towpath_operator.desk import NotLookedYet
 from towpath_operator.execute import run_actions, write_status
+from towpath_operator.metrics import Outcome
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.errors import ManifestError
+from towpath_operator.model.metadata import read_metadata
 from towpath_operator.model.queue import Queue
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.observe import observe_queue, observe_queue_database, observe_worker_pool
@@ -30,30 +33,39 @@ LOOK_AGAIN_SECONDS: Final = 15.0
 
 async def reconcile(subject: Subject, services: Services) -> Again:
     """Bring the cluster and the database to what the object asks for, and say so in its status."""
-    try:
-        return await _reconcile(subject, services)
-    except NotLookedYet:
-        # The database's loop wakes us once it has looked; this is for a wake that was lost.
-        return Again(after=LOOK_AGAIN_SECONDS)
-    except ClusterError as error:
-        logger.warning("cluster refused", extra={"object": str(subject), "error": error.message})
-        return Again(retry=True, at_least=error.retry_after)
+    with account_of(subject) as account:
+        try:
+            return await _reconcile(subject, services, account)
+        except NotLookedYet:
+            account.waits(services.memory)
+            # The database's loop wakes us once it has looked; this is for a wake that was lost.
+            return Again(after=LOOK_AGAIN_SECONDS)
+        except ClusterError as error:
+            account.outcome = Outcome.RETRY
+            told = {"object": str(subject), "error": error.message}
+            logger.warning("cluster refused", extra=told)
+            return Again(retry=True, at_least=error.retry_after)
 
 
-async def _reconcile(subject: Subject, services: Services) -> Again:
+async def _reconcile(subject: Subject, services: Services, account: Account) -> Again:
     manifest = await services.cluster.get(subject.kind, subject.key)
     if manifest is None:
+        account.outcome = Outcome.GONE
         services.memory.forget(subject)
         return Again(drop=True)
+    account.began(read_metadata(manifest), services.memory)
     try:
         declared = parse(subject.kind, manifest)
     except ManifestError as error:
-        await write_status(invalid(manifest, error, services.clock()), manifest, subject, services)
+        plan = account.planned(invalid(manifest, error, services.clock()))
+        account.settled(plan, None)
+        await write_status(plan, manifest, subject, services)
         return Again()
     if declared.metadata.held and services.hold is not None:
         await services.hold(declared, manifest, subject, services)
         return Again()
-    plan, failure = await _carry_out(declared, subject, services)
+    plan, failure = await _carry_out(declared, subject, services, account)
+    account.settled(plan, failure)
     if failure is not None:
         plan = failed(declared, plan, failure, services.clock())
     await write_status(plan, manifest, subject, services)
@@ -64,29 +76,31 @@ async def _reconcile(subject: Subject, services: Services) -> Again:
 
 
 async def _carry_out(
-    declared: Declared, subject: Subject, services: Services
+    declared: Declared, subject: Subject, services: Services, account: Account
 ) -> tuple[Plan, Failure | None]:
     """Plan and execute; a bug is a failure like others, so that the object's status tells of it."""
     plan = Plan(status=dict(declared.status))
     try:
-        plan = await make_plan(declared, services)
-        return plan, await run_actions(plan, subject, services)
+        plan = account.planned(await make_plan(declared, services, account))
+        return plan, account.executed(await run_actions(plan, subject, services))
     except (ClusterError, NotLookedYet):
         raise
     except Exception as error:
+        account.outcome = Outcome.BUG
         logger.exception("reconcile failed", extra={"object": str(subject)})
         message = f"the operator failed ({type(error).__name__}); its log has the rest"
         return plan, Failure(reason=None, message=message)
 
 
-async def make_plan(declared: Declared, services: Services) -> Plan:
+async def make_plan(declared: Declared, services: Services, account: Account) -> Plan:
     """Observe an object and plan for it."""
     match declared:
         case Queue():
-            return plan_queue(declared, await observe_queue(declared, services), services.clock())
+            queue = account.observed(await observe_queue(declared, services))
+            return plan_queue(declared, queue, services.clock())
         case WorkerPool():
-            pool = await observe_worker_pool(declared, services)
+            pool = account.observed(await observe_worker_pool(declared, services))
             return plan_worker_pool(declared, pool, services.clock())
         case QueueDatabase():
-            database = observe_queue_database(declared, services)
+            database = account.observed(observe_queue_database(declared, services))
             return plan_queue_database(declared, database, services.clock())

@@ -19,7 +19,7 @@ NUMBERS_INTERVAL: Final = timedelta(seconds=10)
 RETRY_AFTER: Final = timedelta(seconds=5)
 SMALLEST_CHANGE: Final = 0.1
 
-_PASSING: Final = frozenset(
+PASSING: Final = frozenset(
     {
         Reason.PODS_STARTING,
         Reason.POOL_NOT_READY,
@@ -233,11 +233,11 @@ def _informational(status: Mapping[str, Any]) -> dict[ConditionType, Verdict]:
 
 def _transition(previous: Mapping[str, Any], ready: Verdict) -> Iterable[Event]:
     old = ready_condition(previous) or {}
-    if old.get("reason") == ready.reason or ready.reason in _PASSING:
+    if old.get("reason") == ready.reason or ready.reason in PASSING:
         return
     if ready.status != "True":
         yield Event(reason=str(ready.reason), message=ready.message, warning=True)
-    elif old.get("reason") not in _PASSING:
+    elif old.get("reason") not in PASSING:
         yield Event(reason=str(ready.reason), message=ready.message, warning=False)
 
 
