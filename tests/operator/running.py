@@ -165,16 +165,18 @@ class OperatorProcess:
 
     kubeconfig: Path
     log_file: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
-        """Start it, and return once it is ready."""
+        """Start it, and return once it leads and is ready: after a kill, when the Lease has run out."""
         before = len(self.log())
         environment = {
             **os.environ,
             "TOWPATH_OPERATOR_KUBECONFIG": str(self.kubeconfig),
             "TOWPATH_OPERATOR_NAMESPACE": OPERATOR_NAMESPACE,
             "TOWPATH_OPERATOR_PORT": "0",
+            **self.settings,
             "PYTHONPATH": os.pathsep.join([str(ROOT / "runtime/src"), str(ROOT / "operator/src")]),
         }
         with self.log_file.open("ab") as log:
@@ -220,8 +222,8 @@ class OperatorProcess:
 
 def _is_ready(port: int) -> bool:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
-            return True
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(json.load(answer).get("role") == "leader")
     except HTTPError as error:
         raise AssertionError(error.read().decode()) from error
     except (URLError, ConnectionError) as error:

@@ -10,8 +10,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from towpath_operator import metrics
@@ -43,12 +42,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-@asynccontextmanager
-async def leading() -> AsyncIterator[None]:
-    """Hold the right to write. A single replica always has it; a Lease takes this place."""
-    yield
-
-
 class Operator:
     """The parts of the operator in a cluster, and whether they are well."""
 
@@ -61,21 +54,32 @@ class Operator:
         """End soon."""
         self._stop.set()
 
-    def alive(self) -> Mapping[str, bool]:
-        """Tell whether the work queue still turns."""
-        running = self._running
-        if running is None or not running.controller.ready.is_set():
+    def alive(self) -> Mapping[str, object]:
+        """Tell whether the election and, where we lead, the work queue still turn."""
+        if self._running is None:
             return {"starting": True}
-        silent_for = asyncio.get_running_loop().time() - running.controller.beat
-        return {"workQueue": silent_for < SILENT_FOR}
+        election = {"election": self._running.elector.silent_for < SILENT_FOR}
+        leading = self._running.leading
+        if leading is None or not leading.controller.ready.is_set():
+            return election
+        silent_for = asyncio.get_running_loop().time() - leading.controller.beat
+        return election | {"workQueue": silent_for < SILENT_FOR}
 
-    def ready(self) -> Mapping[str, bool]:
-        """Tell whether everything was listed and is being watched."""
-        running = self._running
+    def ready(self) -> Mapping[str, object]:
+        """Tell whether we can lead, or, where we do, whether everything was listed and is watched.
+
+        Who stands by is ready: else a rollout would wait for ever for its second pod.
+        """
+        if self._running is None:
+            return {"imported": False}
+        leading = self._running.leading
+        if leading is None:
+            return {"role": "standby"}
         return {
-            "listed": running is not None and running.controller.ready.is_set(),
-            "watching": running is not None and running.watch.ready,
-            "children": running is not None and running.children.synced,
+            "role": "leader",
+            "listed": leading.controller.ready.is_set(),
+            "watching": leading.watch.ready,
+            "children": leading.children.synced,
         }
 
     async def run(self) -> None:
@@ -84,8 +88,7 @@ class Operator:
         port = await health.start(self._settings.port)
         logger.info("operator started", extra={"port": port, "namespace": self._settings.namespace})
         try:
-            async with leading():
-                await self._until_stopped(self._work())
+            await self._until_stopped(self._work())
         finally:
             await health.stop()
             logger.info("operator stopped")
@@ -108,6 +111,7 @@ class Operator:
 
     def _note_running(self, running: Running) -> None:
         self._running = running
+        metrics.LEADER.set_function(lambda: float(running.fence.leads))
 
 
 def _import_cluster_parts() -> Callable[

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,12 +22,21 @@ from kubernetes import config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 
+from towpath_operator import metrics
+from towpath_operator.adapters.guarded_connections import guarded_pools
 from towpath_operator.ports import cluster as port
-from towpath_operator.ports.cluster import AlreadyExists, ClusterError, Kind, Manifest, ObjectKey
+from towpath_operator.ports.cluster import (
+    FIELD_MANAGER,
+    LEFT_TO_OTHERS,
+    AlreadyExists,
+    ClusterError,
+    Kind,
+    Manifest,
+    ObjectKey,
+)
 
 logger = logging.getLogger(__name__)
 
-FIELD_MANAGER: Final = "towpath.dev/operator"
 THREADS: Final = 8
 TIMEOUT_SECONDS: Final = 10.0
 PAGE: Final = 500
@@ -36,6 +46,7 @@ GONE: Final = 404
 CONFLICT: Final = 409
 UNPROCESSABLE: Final = 422
 OWNERSHIP_TRIES: Final = 5
+NO_DRY_RUN: Final = "does not support dry run"
 CLUSTER_SCOPED: Final = frozenset({"namespaces"})
 
 T = TypeVar("T")
@@ -85,10 +96,13 @@ def selector_of(labels: Mapping[str, str]) -> str:
 class Requests:
     """Sends one request on the calling thread, and says in the port's words what went wrong."""
 
-    def __init__(self, settings: api.Configuration) -> None:
-        self._client = DynamicClient(  # type: ignore[no-untyped-call]
-            api.ApiClient(settings), discoverer=_NoDiscovery
-        )
+    def __init__(
+        self, settings: api.Configuration, *, guard: Callable[[], None] = lambda: None
+    ) -> None:
+        """Connect when needed. `guard` is called just before a write is sent; what it raises stops it."""
+        client = api.ApiClient(settings)
+        client.rest_client.pool_manager.pool_classes_by_scheme = guarded_pools(guard)
+        self._client = DynamicClient(client, discoverer=_NoDiscovery)  # type: ignore[no-untyped-call]
 
     def open(self, method: str, path: str, **params: Any) -> urllib3.HTTPResponse:
         """Send a request and return the response with its body unread.
@@ -97,14 +111,17 @@ class Requests:
             ClusterError: the server refused, or could not be reached in time.
         """
         params.setdefault("_request_timeout", TIMEOUT_SECONDS)
-        try:
-            response: urllib3.HTTPResponse = self._client.request(
-                method, path, serialize=False, **params
-            )
-        except ApiException as error:
-            raise _refusal(error) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _unreachable(error) from error
+        with metrics.api_request("watch" if "watch" in params else method, path) as asked:
+            try:
+                response: urllib3.HTTPResponse = self._client.request(
+                    method, path, serialize=False, **params
+                )
+            except ApiException as error:
+                asked.code = int(error.status or 0)
+                raise _refusal(error) from error
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise _unreachable(error) from error
+            asked.code = response.status
         return response
 
     def send(self, method: str, path: str, **params: Any) -> dict[str, Any]:
@@ -138,14 +155,25 @@ class Requests:
 class KubernetesCluster:
     """Reads and changes a real cluster (see the port for what each verb means)."""
 
-    def __init__(self, requests: Requests, *, instance: str = "operator") -> None:
+    def __init__(
+        self, requests: Requests, *, instance: str = "operator", namespaces: Sequence[str] = ()
+    ) -> None:
+        """Work on some namespaces; none named is all. `instance` is who publishes Events."""
         self._requests = requests
         self._instance = instance
+        self._namespaces: Sequence[str | None] = namespaces or (None,)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="kubernetes")
 
     def close(self) -> None:
         """Let the threads end once their calls have."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def drain(self, *, within: float) -> bool:
+        """Begin no call any more; tell whether those under way have ended in so many seconds."""
+        end = partial(self._threads.shutdown, wait=True, cancel_futures=True)
+        ending = asyncio.get_running_loop().run_in_executor(None, end)
+        done, _ = await asyncio.wait({ending}, timeout=within)
+        return bool(done)
 
     async def get(self, kind: Kind, key: ObjectKey) -> Manifest | None:
         """Return the object, or None where there is none."""
@@ -161,10 +189,15 @@ class KubernetesCluster:
         self, kind: Kind, *, namespace: str | None = None, labels: Mapping[str, str] | None = None
     ) -> Sequence[Manifest]:
         """Return the objects of a kind; a list's items get the kind that the API leaves out."""
-        path = path_of(kind, namespace=namespace)
         selector = selector_of(labels or {})
-        items, _ = await self._run(lambda: self._requests.pages(path, label_selector=selector))
-        return [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in items]
+        places = self._namespaces if namespace is None else [namespace]
+        paths = [path_of(kind, namespace=place) for place in places]
+        found = [
+            await self._run(lambda path=path: self._requests.pages(path, label_selector=selector)[0])
+            for path in paths
+        ]
+        head = {"apiVersion": kind.api_version, "kind": kind.name}
+        return [{**head, **item} for items in found for item in items]
 
     async def create(self, manifest: Manifest) -> Manifest:
         """Make an object by POST.
@@ -189,6 +222,23 @@ class KubernetesCluster:
         kind, key = _identity(manifest)
         path = path_of(kind, namespace=key.namespace, name=key.name)
         return await self._own_as_applier(path, await self._apply(path, manifest))
+
+    async def check(self, manifest: Manifest) -> None:
+        """Apply on the server without an effect."""
+        kind, key = _identity(manifest)
+        path = path_of(kind, namespace=key.namespace, name=key.name)
+        try:
+            await self._apply(path, manifest, dry_run="All")
+        except ClusterError as error:
+            # A webhook that cannot be asked without an effect; it has its say in the apply itself.
+            if NO_DRY_RUN not in error.message:
+                raise
+
+    async def leave(self, manifest: Manifest) -> None:
+        """Apply fields as another manager's, so that our next apply may leave them out."""
+        kind, key = _identity(manifest)
+        path = path_of(kind, namespace=key.namespace, name=key.name)
+        await self._apply(path, manifest, field_manager=LEFT_TO_OTHERS)
 
     async def apply_status(self, kind: Kind, key: ObjectKey, status: Mapping[str, Any]) -> None:
         """Write the status subresource."""
@@ -232,15 +282,11 @@ class KubernetesCluster:
             level = logging.DEBUG if "being terminated" in error.message else logging.WARNING
             logger.log(level, "event not published", extra={"error": error.message})
 
-    async def _apply(self, path: str, body: Manifest) -> dict[str, Any]:
+    async def _apply(self, path: str, body: Manifest, **params: str) -> dict[str, Any]:
         # JSON is YAML; as a string it passes every version of the client unchanged.
+        options = {"field_manager": FIELD_MANAGER, "force_conflicts": "true", **params}
         return await self._send(
-            "patch",
-            path,
-            body=json.dumps(body),
-            content_type=_APPLY,
-            field_manager=FIELD_MANAGER,
-            force_conflicts="true",
+            "patch", path, body=json.dumps(body), content_type=_APPLY, **options
         )
 
     async def _own_as_applier(self, path: str, live: dict[str, Any]) -> dict[str, Any]:
