@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from towpath_operator import metrics
 from towpath_operator.declarations import Declarations, Subject
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.queue import Queue
@@ -222,6 +223,7 @@ class DatabaseDesk:
         self._waiting.pop(key, None)
         if view is not None and isinstance(view.target, DatabaseTarget):
             await self._databases.forget(view.target)
+        metrics.forget_database(str(key))
 
     def _lives_in(self, subject: Queue | WorkerPool, key: ObjectKey) -> bool:
         found = self.find(subject)

@@ -8,8 +8,9 @@ is deleted go with it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Final
@@ -58,16 +59,6 @@ RECONCILE_ERRORS: Final = Counter(
     ("kind", "error"),
     registry=REGISTRY,
 )
-QUEUE_ADDS: Final = Counter(
-    "towpath_operator_workqueue_adds",
-    "Wake-ups of objects that were put into the work queue.",
-    registry=REGISTRY,
-)
-QUEUE_RETRIES: Final = Counter(
-    "towpath_operator_workqueue_retries",
-    "Turns that ended in a retry with back-off.",
-    registry=REGISTRY,
-)
 API_SECONDS: Final = Histogram(
     "towpath_operator_api_request_duration_seconds",
     "How long the API server took to answer, by verb, resource and HTTP status; 0 is no answer.",
@@ -114,9 +105,22 @@ def reconciled(kind: str, outcome: Outcome, seconds: float) -> None:
         RECONCILE_ERRORS.labels(kind, outcome).inc()
 
 
-def api_answered(verb: str, path: str, code: int, seconds: float) -> None:
-    """Count a request to the API server."""
-    API_SECONDS.labels(verb.upper(), resource_of(path), str(code)).observe(seconds)
+@dataclass(slots=True)
+class ApiRequest:
+    """A request to the API server; the code is its answer's HTTP status, 0 without one."""
+
+    code: int = 0
+
+
+@contextmanager
+def api_request(verb: str, path: str) -> Iterator[ApiRequest]:
+    """Time a request to the API server."""
+    asked, began = ApiRequest(), time.perf_counter()
+    try:
+        yield asked
+    finally:
+        took = time.perf_counter() - began
+        API_SECONDS.labels(verb.upper(), resource_of(path), str(asked.code)).observe(took)
 
 
 def resource_of(path: str) -> str:
@@ -128,8 +132,8 @@ def resource_of(path: str) -> str:
     return "/".join([*rest[:1], *rest[2:]])
 
 
-@contextmanager
-def sql_work(database: str) -> Iterator[None]:
+@asynccontextmanager
+async def sql_work(database: str) -> AsyncIterator[None]:
     """Time a piece of work in a database."""
     began = time.perf_counter()
     try:

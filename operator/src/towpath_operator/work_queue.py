@@ -72,6 +72,10 @@ class WorkQueue(Generic[Key]):
         self._order = itertools.count()
         self._failures: dict[Key, int] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._began: dict[Key, float] = {}
+        self.adds = 0
+        """How many times a key was woken, or came up again."""
+        self.retries = 0
         self._woken_meanwhile: set[Key] = set()
         self._changed = asyncio.Event()
         self._beat = 0.0
@@ -91,6 +95,17 @@ class WorkQueue(Generic[Key]):
     def idle(self) -> bool:
         """Whether no key is being handled and none is due now."""
         return not self._tasks and not any(due <= self._now() for due in self._due.values())
+
+    @property
+    def depth(self) -> int:
+        """How many keys are due now and wait for their turn."""
+        now = self._now()
+        return sum(due <= now for due in self._due.values())
+
+    @property
+    def longest(self) -> float:
+        """For how many seconds the turn has run that began first; 0 without any."""
+        return self._now() - min(self._began.values(), default=self._now())
 
     @property
     def beat(self) -> float:
@@ -127,6 +142,7 @@ class WorkQueue(Generic[Key]):
             if key in self._tasks:
                 self._woken_meanwhile.add(key)
                 continue
+            self._began[key] = self._now()
             self._tasks[key] = asyncio.create_task(self._turn(key), name=f"reconcile {key}")
 
     async def _wait(self) -> None:
@@ -150,7 +166,7 @@ class WorkQueue(Generic[Key]):
             logger.exception("reconcile failed", extra={"key": str(key)})
             again = Again(retry=True)
         finally:
-            del self._tasks[key]
+            del self._tasks[key], self._began[key]
             self._changed.set()
         self._come_again(key, again)
 
@@ -161,6 +177,7 @@ class WorkQueue(Generic[Key]):
         failures = self._failures.pop(key, 0)
         if again.retry:
             self._failures[key] = failures + 1
+            self.retries += 1
         if again.at_least:
             self._not_before[key] = self._now() + again.at_least
         if woken:
@@ -190,6 +207,7 @@ class WorkQueue(Generic[Key]):
         if due >= self._due.get(key, float("inf")):
             return
         self._due[key] = due
+        self.adds += 1
         heapq.heappush(self._heap, (due, next(self._order), key))
         self._changed.set()
 

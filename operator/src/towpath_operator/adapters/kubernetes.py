@@ -192,12 +192,10 @@ class KubernetesCluster:
         selector = selector_of(labels or {})
         places = self._namespaces if namespace is None else [namespace]
         paths = [path_of(kind, namespace=place) for place in places]
-        found = [
-            await self._run(lambda path=path: self._requests.pages(path, label_selector=selector)[0])
-            for path in paths
-        ]
+        calls = [partial(self._requests.pages, path, label_selector=selector) for path in paths]
+        found = [await self._run(call) for call in calls]
         head = {"apiVersion": kind.api_version, "kind": kind.name}
-        return [{**head, **item} for items in found for item in items]
+        return [{**head, **item} for items, _ in found for item in items]
 
     async def create(self, manifest: Manifest) -> Manifest:
         """Make an object by POST.
