@@ -317,7 +317,8 @@ def test_a_database_goes_from_nothing_to_migrated(
     assert said.out.splitlines() == state["pending"]
     assert "schema 'odd name' is up to date" in said.err
     assert run(["db", "migrate", *schema, "-o", "json"]) == 0
-    assert value(capsys) == {"schema": "odd name", "applied": []}
+    post = {"state": "Applied", "pending": [], "waits_for": []}
+    assert value(capsys) == {"schema": "odd name", "applied": [], "post": post}
     assert run(["db", "status", *schema]) == 0
     assert run(["db", "migrate", *schema, "--dry-run"]) == 0
     assert "CREATE" not in capsys.readouterr().out

@@ -84,11 +84,8 @@ def lock_name(schema: str) -> str:
     return f"towpath.migrate.{schema}"
 
 
-def grant_statements(schema: str, role: str, *, among: Collection[str] | None = None) -> list[str]:
-    """Return what grants the least that workers need to a login, for its schema's owner to run.
-
-    `among` leaves out what is not among these tables and sequences: an older schema has fewer.
-    """
+def grant_statements(schema: str, role: str, *, among: Collection[str]) -> list[str]:
+    """Return what grants a login the least that workers need, on those tables and sequences."""
     names = {"schema": sql.Identifier(schema), "role": sql.Identifier(role)}
     texts = [
         sql.SQL("REVOKE ALL ON SCHEMA {schema} FROM PUBLIC").format(**names),
@@ -100,10 +97,19 @@ def grant_statements(schema: str, role: str, *, among: Collection[str] | None = 
                 what=what, object=sql.Identifier(schema, name), **names
             )
             for name, what in _granted()
-            if among is None or name in among
+            if name in among
         ),
     ]
     return [text.as_string() for text in texts]
+
+
+async def grantable(connection: psycopg.AsyncConnection[Any], schema: str, role: str) -> list[str]:
+    """Return the statements for what a schema holds now.
+
+    Raises:
+        SchemaMissingError: there is no such schema.
+    """
+    return grant_statements(schema, role, among=await _relations(connection, schema))
 
 
 async def grant(connection: psycopg.AsyncConnection[Any], schema: str, role: str) -> None:
@@ -118,8 +124,6 @@ async def grant(connection: psycopg.AsyncConnection[Any], schema: str, role: str
         async with connection.transaction():
             await connection.execute(LOCK, (lock_name(schema),))
             among = await _relations(connection, schema)
-            if "migration" not in among:
-                raise SchemaMissingError(schema=schema)
             if await worker_rights(connection, schema, role) is None:
                 raise RoleNotFoundError(role=role)
             await _grant(connection, schema, role, among)
@@ -146,10 +150,8 @@ async def grant_anew(connection: psycopg.AsyncConnection[Any], schema: str) -> N
     """Give every login that has a worker's rights what a migration has brought, in its transaction."""
     statements = Statements(schema)
     found = await connection.execute(statements["worker_logins"], {"schema": schema})
-    roles = [row[0] for row in await found.fetchall()]
-    among = await _relations(connection, schema) if roles else frozenset()
-    for role in roles:
-        await _grant(connection, schema, role, among)
+    for (role,) in await found.fetchall():
+        await _grant(connection, schema, role, await _relations(connection, schema))
 
 
 async def _grant(
@@ -160,13 +162,16 @@ async def _grant(
 
 
 async def _relations(connection: psycopg.AsyncConnection[Any], schema: str) -> frozenset[str]:
-    """Name the tables and sequences of a schema."""
+    """Name the tables and sequences of a schema that was migrated."""
     found = await connection.execute(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s AND c.relkind IN ('r', 'S')",
         (schema,),
     )
-    return frozenset(row[0] for row in await found.fetchall())
+    names = frozenset(row[0] for row in await found.fetchall())
+    if "migration" not in names:
+        raise SchemaMissingError(schema=schema)
+    return names
 
 
 def _listed() -> Iterator[tuple[str, str | None, str]]:
