@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from towpath.domain.errors import SchemaTooNewError
+from towpath.domain.errors import DatabaseUnreachableError, SchemaTooNewError
 from towpath_operator.adapters.kubernetes import (
     FIELD_MANAGER,
     ownership_patch,
@@ -71,12 +71,38 @@ def test_what_a_post_gave_us_becomes_an_applied_field(
         (
             psycopg.OperationalError('FATAL:  database "shop" does not exist'),
             "DatabaseUnreachable",
-            "no database 'shop'",
+            'database "shop" does not exist. Create it',
         ),
         (
             psycopg.OperationalError("[Errno -2] Name or service not known"),
             "DatabaseUnreachable",
             "Name",
+        ),
+        (
+            psycopg.OperationalError(
+                'connection to server at "10.0.0.1", port 5432 failed: FATAL:  password '
+                'authentication failed for user "app"\nconnection to server at "10.0.0.1", port 5432 '
+                'failed: FATAL:  no pg_hba.conf entry for host "h", user "app", no encryption'
+            ),
+            "CredentialsRejected",
+            "Correct the login",
+        ),
+        (
+            DatabaseUnreachableError(
+                reason='connection failed: connection to server at "10.0.0.1", port 5432 failed: '
+                "Connection refused Multiple connection attempts failed. All failures were: - host: "
+                "'10.0.0.2'"
+            ),
+            "DatabaseUnreachable",
+            "Connection refused. It is tried again",
+        ),
+        (
+            psycopg.OperationalError(
+                'connection to server at "db" (10.0.0.1), port 5 failed: FATAL:  sorry, too many '
+                "clients already"
+            ),
+            "DatabaseUnreachable",
+            "connections.perPod",
         ),
         (TimeoutError(), "DatabaseUnreachable", "10 s"),
         (errors.QueryCanceled(), "DatabaseUnreachable", "10 s"),

@@ -12,7 +12,7 @@ from psycopg import errors
 
 from towpath.domain.queue import QueueSettings
 from towpath.insights.demand import QueueDemand, queue_demand
-from towpath.store.connect import Endpoint, open_async
+from towpath.store.connect import Endpoint, connect_async, open_async
 from towpath.store.manifests import (
     DeclaredRow,
     RowOwner,
@@ -23,6 +23,9 @@ from towpath.store.manifests import (
 from towpath.store.migrate import LIBRARY_SCHEMA_VERSION, migrate, schema_state
 from towpath.store.session import AsyncSession, Session
 from towpath.store.statements import Statements
+from towpath.store.workers import EndedInPod, end_pod_leases
+from towpath_operator import metrics
+from towpath_operator.adapters.certificates import uri_with_certificates
 from towpath_operator.adapters.fenced_session import FencedSession, make_sure
 from towpath_operator.adapters.postgres_errors import EXPECTED, blocked_by
 from towpath_operator.adapters.postgres_listen import Ear
@@ -35,8 +38,9 @@ from towpath_operator.plan.observed import (
     QueueCounts,
     QueueRow,
 )
+from towpath_operator.plan.proof import Proof
 from towpath_operator.ports.cluster import ObjectKey
-from towpath_operator.ports.database import DatabaseError, Look
+from towpath_operator.ports.database import DatabaseError, Ended, Look
 from towpath_operator.ports.fence import AlwaysLeads, Fence
 
 logger = logging.getLogger(__name__)
@@ -203,6 +207,17 @@ class PostgresDatabases:
 
         await (await self._link(target)).write(write)
 
+    async def end_leases(self, target: DatabaseTarget, proofs: Sequence[Proof]) -> Ended:
+        """End leases as a worker ends those that have run out."""
+        which = [EndedInPod(proof.pod_uid, proof.began_before) for proof in proofs]
+
+        async def write(session: Session, statements: Statements) -> Ended:
+            done = await end_pod_leases(session, statements, which)
+            workers = [name for _, name in done.workers]
+            return Ended(workers=workers, returned=done.returned, given_up=done.given_up)
+
+        return await (await self._link(target)).write(write)
+
     async def forget(self, target: DatabaseTarget) -> None:
         """Close both connections."""
         link = self._links.pop(target.key, None)
@@ -243,8 +258,9 @@ class _Link:
 
         All our work may be repeated, so a restart of Postgres between two calls is nobody's trouble.
         """
+        database = str(self.target.key)
         try:
-            async with asyncio.timeout(self._timeout), self._lock:
+            async with metrics.sql_work(database), asyncio.timeout(self._timeout), self._lock:
                 reused = self._connection is not None
                 try:
                     return await self._run_once(work)
@@ -254,7 +270,9 @@ class _Link:
                 return await self._run_once(work)
         except EXPECTED as error:
             await self.ear.close()  # it may be as dead without knowing
-            raise DatabaseError(blocked_by(error)) from None
+            blocked = blocked_by(error)
+            metrics.sql_failed(database, blocked.reason)
+            raise DatabaseError(blocked) from None
 
     async def write(self, work: Write[T]) -> T:
         """Do some work that changes the database, as the leader or not at all.
@@ -294,15 +312,18 @@ class _Link:
         await self._drop()
 
 
+def _endpoint(uri: str) -> Endpoint:
+    return Endpoint(lambda: uri, application_name=APPLICATION_NAME)
+
+
 async def _open_to_listen(target: DatabaseTarget) -> psycopg.AsyncConnection[Any]:
-    endpoint = Endpoint(lambda: target.uri, application_name=APPLICATION_NAME)
-    options: dict[str, Any] = {"conninfo": target.uri, **endpoint.options(), **KEEP_ALIVE}
-    return await psycopg.AsyncConnection.connect(**options)
+    with uri_with_certificates(target) as uri:
+        return await connect_async(_endpoint(uri), psycopg.AsyncConnection, **KEEP_ALIVE)
 
 
 async def _open(target: DatabaseTarget) -> psycopg.AsyncConnection[Any]:
-    endpoint = Endpoint(lambda: target.uri, application_name=APPLICATION_NAME)
-    connection = await open_async(endpoint)
+    with uri_with_certificates(target) as uri:
+        connection = await open_async(_endpoint(uri))
     if connection.info.server_version < OLDEST_SERVER:
         await connection.close()
         raise DatabaseError(

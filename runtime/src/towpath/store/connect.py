@@ -12,6 +12,7 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from towpath.domain.errors import DatabaseUnreachableError
 from towpath.store.arrays import ArrayDumper
+from towpath.store.certificates import system_certificates
 from towpath.store.migrate import schema_state
 
 B = TypeVar("B", bound=psycopg.Connection[Any])
@@ -85,20 +86,24 @@ def _explaining() -> Iterator[None]:
         raise DatabaseUnreachableError(reason=reason_of(error)) from None
 
 
-async def connect_async(endpoint: Endpoint, kind: type[A]) -> A:
+async def connect_async(endpoint: Endpoint, kind: type[A], **more: Any) -> A:
     """Open one connection as the server makes it, for statements that are not the library's.
+
+    `more` is what libpq is told beside.
 
     Raises:
         DatabaseUnreachableError: the server could not be reached, or refused the login.
     """
     with _explaining():
-        return await kind.connect(endpoint.source(), **endpoint.options())
+        uri = endpoint.source()
+        return await kind.connect(uri, **endpoint.options(), **system_certificates(uri), **more)
 
 
 def connect_blocking(endpoint: Endpoint, kind: type[B]) -> B:
     """As `connect_async`, for a caller's thread."""
     with _explaining():
-        return kind.connect(endpoint.source(), **endpoint.options())
+        uri = endpoint.source()
+        return kind.connect(uri, **endpoint.options(), **system_certificates(uri))
 
 
 async def open_async(endpoint: Endpoint) -> psycopg.AsyncConnection[Any]:
