@@ -7,11 +7,12 @@ from typing import Any
 
 from tests.store.acts import KEYED, MAIL, cancel, claim, come, end, on, put, resume, rows, seqs_of
 from tests.store.holding import SCHEMA, opened
+from towpath.domain.deletion import Cleared, Clearing, Walk
 from towpath.domain.errors import QueueClosedError, QueueNotFoundError
 from towpath.domain.ids import QueueName, WorkflowName
 from towpath.domain.queue import UNLIMITED, QueueSettings
 from towpath.store import deletion, enqueue, queues, workers
-from towpath.store.deletion import Cleared, Clearing, QueueClearing, Walk
+from towpath.store.deletion import QueueClearing
 from towpath.store.manifests import RowOwner, declare_manifest
 from towpath.store.session import AsyncSession, Session
 
