@@ -20,6 +20,7 @@ from towpath_operator.plan.observed import (
     QueueCounts,
     QueueRow,
 )
+from towpath_operator.plan.proof import Proof
 from towpath_operator.ports.cluster import (
     DEPLOYMENT,
     QUEUE,
@@ -30,7 +31,7 @@ from towpath_operator.ports.cluster import (
     Manifest,
     ObjectKey,
 )
-from towpath_operator.ports.database import DatabaseError, Look
+from towpath_operator.ports.database import DatabaseError, Ended, Look
 
 URI = "postgresql://app:secret@db.example/app"
 OURS = (QUEUE, WORKER_POOL, QUEUE_DATABASE)
@@ -70,6 +71,15 @@ class FakeCluster:
         """Apply a child."""
         self.writes["apply"] += 1
         return self._settled(self._objects.apply(manifest))
+
+    async def check(self, manifest: Manifest) -> None:
+        """Refuse nothing."""
+        del manifest
+        self.writes["check"] += 1
+
+    async def leave(self, manifest: Manifest) -> None:
+        """Do nothing."""
+        del manifest
 
     async def apply_status(self, kind: Kind, key: ObjectKey, status: Mapping[str, Any]) -> None:
         """Write a status."""
@@ -156,6 +166,7 @@ class FakeDatabases:
     rows: dict[str, QueueRow] = field(default_factory=dict)
     work: dict[str, QueueCounts] = field(default_factory=dict)
     asked_for: list[str] = field(default_factory=list)
+    proved: list[Proof] = field(default_factory=list)
     version: int | None = None
     problem: Blocked | None = None
     bug: Exception | None = None
@@ -245,6 +256,15 @@ class FakeDatabases:
         """Note what was asked for."""
         del target, no_longer
         self.asked_for = list(queue_names)
+
+    async def end_leases(self, target: DatabaseTarget, proofs: Sequence[Proof]) -> Ended:
+        """Note what was proved."""
+        del target
+        self.statements["end"] += 1
+        if self.problem is not None:
+            raise DatabaseError(self.problem)
+        self.proved += proofs
+        return Ended(workers=[proof.pod_uid for proof in proofs])
 
     async def forget(self, target: DatabaseTarget) -> None:
         """Close nothing."""

@@ -10,6 +10,7 @@ import logging
 from typing import Final
 
 from towpath_operator.declarations import Change, Subject, subject_of
+from towpath_operator.metrics_state import StateCollector
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.ports.cluster import (
     QUEUE,
@@ -21,6 +22,7 @@ from towpath_operator.ports.cluster import (
     ObjectKey,
 )
 from towpath_operator.reconcile import reconcile
+from towpath_operator.recovery import Recovery
 from towpath_operator.sampling import DatabaseLoop
 from towpath_operator.services import Services
 from towpath_operator.work_queue import IN_FLIGHT, RESYNC_SECONDS, Again, WorkQueue
@@ -43,11 +45,17 @@ class Controller:
         self._services = services
         self._resync = resync
         self._queue: WorkQueue[Subject] = WorkQueue(self._turn, resync=resync, in_flight=in_flight)
+        self._recovery = Recovery(services)
         self._ending: set[asyncio.Task[None]] = set()
         self._loops: dict[ObjectKey, tuple[DatabaseLoop, asyncio.Task[None]]] = {}
         services.desk.expired = self._poke_loop
         self.ready = asyncio.Event()
         """Set once everything declared was listed."""
+
+    @property
+    def state(self) -> StateCollector:
+        """What is known now, as metrics."""
+        return StateCollector(self._services, self._queue)
 
     @property
     def beat(self) -> float:
@@ -74,12 +82,17 @@ class Controller:
         """Take in that a child of a pool has changed."""
         self._queue.wake(Subject(WORKER_POOL, pool))
 
+    def pod_noticed(self, pool: ObjectKey, pod: Manifest) -> None:
+        """Take in a pool's Pod as it is now, or as it was when it was deleted."""
+        self._recovery.noticed(pool, pod)
+
     async def run(self) -> None:
         """List everything, then reconcile until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._relist_for_ever(), name="relist")
             await self.ready.wait()
             tasks.create_task(self._queue.run(), name="work queue")
+            tasks.create_task(self._recovery.run(), name="recovery")
             try:
                 await asyncio.get_running_loop().create_future()
             finally:

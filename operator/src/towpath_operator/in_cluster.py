@@ -19,7 +19,7 @@ from towpath_operator.assembly import assemble, now, read_cluster_uid
 from towpath_operator.bindings import Watch
 from towpath_operator.controller import Controller
 from towpath_operator.leadership import Elector, LeaseFence
-from towpath_operator.ports.cluster import ClusterError, ObjectKey
+from towpath_operator.ports.cluster import ClusterError, Manifest, ObjectKey
 from towpath_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -125,9 +125,12 @@ def _leading(settings: Settings, requests: Requests, controller: Controller) -> 
     def child_changed(pool: ObjectKey) -> None:
         loop.call_soon_threadsafe(controller.child_changed, pool)
 
+    def tell_pod(pool: ObjectKey, pod: Manifest) -> None:
+        loop.call_soon_threadsafe(controller.pod_noticed, pool, pod)
+
     return Leading(
         controller,
-        ChildrenWatch(requests, child_changed, settings.namespaces),
+        ChildrenWatch(requests, child_changed, settings.namespaces, tell_pod=tell_pod),
         Watch(controller, lambda: client_configuration(settings.kubeconfig), settings.namespaces),
     )
 

@@ -1,7 +1,8 @@
 """Watches the children of pools: Pods, Deployments and ReplicaSets that carry our label.
 
-One thread a kind lists page by page, then follows from there with bookmarks. It only says which
-pool to look at again; what is true is read anew by the reconcile that follows.
+One thread a kind lists page by page, then follows from there with bookmarks. It says which pool to
+look at again; what is true is read anew by the reconcile that follows. Pods are handed on as they are
+too: what a kubelet has reported of one that is deleted is nowhere to be read any more.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from towpath_operator.ports.cluster import (
     REPLICA_SET,
     ClusterError,
     Kind,
+    Manifest,
     ObjectKey,
 )
 
@@ -50,17 +52,23 @@ class _Known:
 
 
 class ChildrenWatch:
-    """Calls `wake(pool)` from its own threads for each change that a pool could care about."""
+    """Calls `wake(pool)` from its own threads for each change that a pool could care about.
+
+    And `tell_pod(pool, pod)` where that is a Pod's; one that was deleted is told as it was last.
+    """
 
     def __init__(
         self,
         requests: Requests,
         wake: Callable[[ObjectKey], None],
         namespaces: Sequence[str] = (),
+        *,
+        tell_pod: Callable[[ObjectKey, Manifest], None] = lambda _pool, _pod: None,
     ) -> None:
         """Watch some namespaces; none named is all."""
         self._requests = requests
         self._wake = wake
+        self._tell_pod = tell_pod
         self._stopped = threading.Event()
         places: Sequence[str | None] = namespaces or (None,)
         self._listed = {(kind, place): threading.Event() for kind in WATCHED for place in places}
@@ -153,6 +161,8 @@ class ChildrenWatch:
             raise _Expired
         known.version = subject["metadata"]["resourceVersion"]
         if event["type"] == "DELETED":
+            if kind == POD:
+                self._tell_pod(_pool_of(subject), subject)
             self._forget(known, subject["metadata"]["uid"])
         elif event["type"] != "BOOKMARK":
             self._note(kind, known, subject)
@@ -160,12 +170,14 @@ class ChildrenWatch:
     def _note(self, kind: Kind, known: _Known, subject: Mapping[str, Any]) -> None:
         metadata = subject["metadata"]
         signature = signature_of(kind, subject)
-        pool = ObjectKey(metadata["namespace"], metadata["labels"][POOL_LABEL])
+        pool = _pool_of(subject)
         before = known.signatures.get(metadata["uid"])
         known.signatures[metadata["uid"]] = signature
         known.pools[metadata["uid"]] = pool
         if signature != before:
             self._wake(pool)
+            if kind == POD:
+                self._tell_pod(pool, subject)
 
     def _forget(self, known: _Known, uid: str) -> None:
         known.signatures.pop(uid, None)
@@ -176,6 +188,11 @@ class ChildrenWatch:
 
 class _Expired(Exception):  # noqa: N818 - it is the word of the API for it, and never leaves this file
     """The watch cannot go on from where it stood."""
+
+
+def _pool_of(subject: Manifest) -> ObjectKey:
+    metadata = subject["metadata"]
+    return ObjectKey(metadata["namespace"], metadata["labels"][POOL_LABEL])
 
 
 def signature_of(kind: Kind, subject: Mapping[str, Any]) -> object:

@@ -240,6 +240,8 @@ class Session:
             pool = (metadata.get("labels") or {}).get(POOL_LABEL)
             if pool is not None:
                 self._operator.child_changed(ObjectKey(key.namespace, pool))
+            if kind == POD:  # also of the application that is served without a pool
+                self._operator.pod_noticed(ObjectKey(key.namespace, pool or ""), manifest)
             return
         if gone:
             self._operator.removed(kind, manifest)

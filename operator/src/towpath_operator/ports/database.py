@@ -19,6 +19,7 @@ from towpath_operator.plan.observed import (
     QueueCounts,
     QueueRow,
 )
+from towpath_operator.plan.proof import Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,15 @@ class Look:
     state: DatabaseState
     rows: Mapping[str, QueueRow] = field(default_factory=dict)
     counts: Mapping[str, QueueCounts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What the end of some leases did: whose they were, and what became of their workflows."""
+
+    workers: Sequence[str] = ()
+    returned: int = 0
+    given_up: int = 0
 
 
 class Databases(Protocol):
@@ -88,6 +98,10 @@ class Databases(Protocol):
 
         Raises `DatabaseError`.
         """
+        ...
+
+    async def end_leases(self, target: DatabaseTarget, proofs: Sequence[Proof]) -> Ended:
+        """End the leases of workers that are proved to run no more. Raises `DatabaseError`."""
         ...
 
     async def forget(self, target: DatabaseTarget) -> None:

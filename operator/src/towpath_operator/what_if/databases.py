@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from towpath.domain.queue import QueueSettings
 from towpath_operator.plan.observed import DatabaseTarget, Owner, QueueCounts, QueueRow
+from towpath_operator.plan.proof import Proof
 from towpath_operator.ports.cluster import ObjectKey
-from towpath_operator.ports.database import Databases, Look
+from towpath_operator.ports.database import Databases, Ended, Look
 from towpath_operator.what_if.changes import Change, FieldChange, Verb, row_change
 
 Place = tuple[ObjectKey, str]
@@ -108,6 +109,11 @@ class WhatIfDatabases:
     ) -> None:
         """Ask nobody."""
         del target, queue_names, no_longer
+
+    async def end_leases(self, target: DatabaseTarget, proofs: Sequence[Proof]) -> Ended:
+        """End none."""
+        del target, proofs
+        return Ended()
 
     async def forget(self, target: DatabaseTarget) -> None:
         """Leave open what another one uses."""
