@@ -78,7 +78,7 @@ class DatabaseUri:
         if self.password is not None:
             login += f":{quote(self.password, safe='')}"
         at = "@" if login else ""
-        query = urlencode(self.parameters, quote_via=quote)
+        query = urlencode(self.parameters, quote_via=quote, safe="/")
         text = f"postgresql://{login}{at}{self.servers}/{quote(self.database, safe='')}"
         return f"{text}?{query}" if query else text
 
