@@ -11,15 +11,9 @@ import psycopg
 from psycopg import errors
 
 from towpath.domain.queue import QueueSettings
-from towpath.insights.demand import QueueDemand, queue_demand
+from towpath.insights.demand import queue_demand
 from towpath.store.connect import Endpoint, connect_async, open_async
-from towpath.store.manifests import (
-    DeclaredRow,
-    RowOwner,
-    declare_manifest,
-    manifest_rows,
-    release_manifest,
-)
+from towpath.store.manifests import declare_manifest, manifest_rows, release_manifest
 from towpath.store.migrate import LIBRARY_SCHEMA_VERSION, migrate, schema_state
 from towpath.store.session import AsyncSession, Session
 from towpath.store.statements import Statements
@@ -29,6 +23,7 @@ from towpath_operator.adapters.certificates import uri_with_certificates
 from towpath_operator.adapters.fenced_session import FencedSession, make_sure
 from towpath_operator.adapters.postgres_errors import EXPECTED, blocked_by
 from towpath_operator.adapters.postgres_listen import Ear
+from towpath_operator.adapters.postgres_rows import counts_of, row_of, stored_owner
 from towpath_operator.model.conditions import Reason
 from towpath_operator.plan.observed import (
     Blocked,
@@ -81,11 +76,11 @@ class PostgresDatabases:
                 session, statements, cluster=cluster, queue_names=queue_names
             )
             state = _state(found.version, found.serves_from, listening=link.ear.listening)
-            rows = {name: _row(row) for name, row in found.rows.items()}
+            rows = {name: row_of(row) for name, row in found.rows.items()}
             if state.problem is not None or not state.migrated:
                 return Look(state=state, rows=rows)
             names = sorted({*queue_names, *found.rows})
-            counts = _counts(await queue_demand(session, statements, names))
+            counts = counts_of(await queue_demand(session, statements, names))
             return Look(state=state, rows=rows, counts=counts)
 
         try:
@@ -117,7 +112,7 @@ class PostgresDatabases:
         """Count the work of some queues in one statement."""
 
         async def read(session: AsyncSession, statements: Statements) -> Mapping[str, QueueCounts]:
-            return _counts(await queue_demand(session, statements, queue_names))
+            return counts_of(await queue_demand(session, statements, queue_names))
 
         return await (await self._link(target)).run(read)
 
@@ -160,10 +155,10 @@ class PostgresDatabases:
                 settings=settings,
                 paused=paused,
                 closed=closed,
-                owner=_row_owner(owner),
+                owner=stored_owner(owner),
                 replaces=replaces,
             )
-            return _row(row)
+            return row_of(row)
 
         return await (await self._link(target)).write(write)
 
@@ -349,40 +344,4 @@ def _state(version: int | None, serves_from: int | None, *, listening: bool) -> 
         schema_version=version,
         needed_version=LIBRARY_SCHEMA_VERSION,
         listening=listening,
-    )
-
-
-def _counts(demand: Mapping[str, QueueDemand]) -> dict[str, QueueCounts]:
-    return {
-        name: QueueCounts(
-            waiting=one.waiting,
-            waiting_capped=one.waiting_capped,
-            awake=one.awake,
-            running=one.running,
-            kept=one.kept,
-            workers=one.workers,
-            paused=one.paused,
-        )
-        for name, one in demand.items()
-    }
-
-
-def _row(row: DeclaredRow) -> QueueRow:
-    owner = row.owner
-    return QueueRow(
-        queue_name=row.queue_name,
-        settings=row.settings,
-        paused=row.paused,
-        closed=row.closed,
-        owner=None
-        if owner is None
-        else Owner(
-            cluster=owner.cluster, namespace=owner.namespace, name=owner.name, uid=owner.uid
-        ),
-    )
-
-
-def _row_owner(owner: Owner) -> RowOwner:
-    return RowOwner(
-        cluster=owner.cluster, namespace=owner.namespace, name=owner.name, uid=owner.uid
     )
