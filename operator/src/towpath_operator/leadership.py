@@ -48,6 +48,7 @@ class LeaseFence:
         self._clock = clock
         self._until = NEVER
         self._closed = False
+        self._lost = False
         self._lock = threading.Lock()
         self.epoch: Epoch | None = None
 
@@ -64,7 +65,7 @@ class LeaseFence:
     def hold(self, epoch: Epoch, until: float) -> None:
         """Let writes begin in an epoch, until a moment that each renewal puts off."""
         with self._lock:
-            if not self._closed:
+            if not (self._closed or self._lost):
                 self.epoch, self._until = epoch, until
 
     def check(self) -> None:
@@ -75,19 +76,21 @@ class LeaseFence:
 
     def check_renewal(self) -> None:
         """Return if a write of the Lease itself may begin now: one who does not lead may take it."""
-        if self.held:
+        if self.held or self._lost:
             self.check()
 
     def lose(self, why: str) -> None:
         """Begin no write from now on, and have the process end."""
-        if self.close():
+        with self._lock:
+            lost, self._lost = self.held, self._lost or self.held
+            self._until = NEVER
+        if lost:
             self._ended(why)
 
-    def close(self) -> bool:
-        """Begin no write any more; tell whether we led until now."""
+    def close(self) -> None:
+        """Begin no write any more, because we stop; the Lease itself may be given up."""
         with self._lock:
-            held, self._until, self._closed = self.held, NEVER, True
-        return held
+            self._until, self._closed = NEVER, True
 
 
 class Elector:
@@ -131,20 +134,23 @@ class Elector:
     def _run(self) -> None:
         while not self._stopped.is_set():
             began = self._beat = self._clock()
-            try:
-                self.turn()
-                self._failing = False
-            except LeaseMovedError:
-                self._mine = None  # read it again: an answer of ours may have been lost on its way
-            except LeadershipLostError:
-                return
-            except ClusterError as error:
-                self._note_failure(error)
+            self.try_turn()
             self._stopped.wait(max(0.0, began + RETRY_SECONDS - self._clock()))
         self._give_up()
 
-    def turn(self) -> None:
+    def try_turn(self) -> None:
         """Do once what is done each second: look at the Lease, take it, or renew it."""
+        try:
+            self._turn()
+            self._failing = False
+        except LeaseMovedError:
+            self._mine = None  # read it again: an answer of ours may have been lost on its way
+        except LeadershipLostError:
+            self._stopped.set()
+        except ClusterError as error:
+            self._note_failure(error)
+
+    def _turn(self) -> None:
         if self._fence.held:
             self._keep()
             return
