@@ -72,11 +72,12 @@ class Operator:
         """
         if self._running is None:
             return {"imported": False}
-        leading = self._running.leading
+        leading, crds = self._running.leading, self._running.definitions.verdict
         if leading is None:
-            return {"role": "standby"}
+            return {"role": "standby", "crds": crds}
         return {
             "role": "leader",
+            "crds": crds,
             "listed": leading.controller.ready.is_set(),
             "watching": leading.watch.ready,
             "children": leading.children.synced,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 from towpath_operator.model.annotations import asked
 from towpath_operator.model.database import QueueDatabase
@@ -76,6 +77,7 @@ class Declarations:
         self.complete = False
         self._signatures: dict[Subject, tuple[object, object]] = {}
         self._uids: dict[Subject, str] = {}
+        self._statuses: dict[Subject, Mapping[str, Any]] = {}
         self._noted: dict[Subject, int] = {}
         self._serial = itertools.count(1)
 
@@ -89,6 +91,14 @@ class Declarations:
             return None
         # Also of those whose spec breaks a rule: they exist, and keep what is theirs.
         return frozenset(uid for subject, uid in self._uids.items() if subject.kind == QUEUE)
+
+    def status(self, subject: Subject) -> Mapping[str, Any]:
+        """Return an object's status as it was last told, of invalid objects too; empty where none is."""
+        return self._statuses.get(subject, {})
+
+    def statuses(self) -> Iterable[tuple[Subject, Mapping[str, Any]]]:
+        """Return the last told status of every object."""
+        return self._statuses.items()
 
     def note(self, kind: Kind, manifest: Manifest) -> Change:
         """Take in an object as it is now, and tell what that changes."""
@@ -125,6 +135,7 @@ class Declarations:
         before = self._signatures.get(subject, (None, None))
         self._signatures[subject] = (signature, verdict)
         self._uids[subject] = manifest["metadata"]["uid"]
+        self._statuses[subject] = manifest.get("status") or {}
         if (signature, verdict) == before:
             return Change.NOTHING
         change = Change.VERDICT if before[0] == signature else Change.OBJECT
@@ -141,6 +152,7 @@ class Declarations:
     def _drop(self, subject: Subject) -> bool:
         self._forget(subject)
         self._uids.pop(subject, None)
+        self._statuses.pop(subject, None)
         return self._signatures.pop(subject, None) is not None
 
     def _put(self, key: ObjectKey, declared: Declared) -> None:

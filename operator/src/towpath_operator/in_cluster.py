@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from towpath_operator import metrics
 from towpath_operator.adapters.kubernetes import KubernetesCluster, Requests, client_configuration
 from towpath_operator.adapters.kubernetes_lease import KubernetesLease
 from towpath_operator.adapters.kubernetes_watch import ChildrenWatch
@@ -18,6 +19,7 @@ from towpath_operator.adapters.postgres import PostgresDatabases
 from towpath_operator.assembly import assemble, now, read_cluster_uid
 from towpath_operator.bindings import Watch
 from towpath_operator.controller import Controller
+from towpath_operator.definitions import DefinitionsCheck
 from towpath_operator.leadership import Elector, LeaseFence
 from towpath_operator.ports.cluster import ClusterError, Manifest, ObjectKey
 from towpath_operator.settings import Settings
@@ -47,6 +49,7 @@ class Running:
 
     fence: LeaseFence
     elector: Elector
+    definitions: DefinitionsCheck
     leading: Leading | None = None
 
 
@@ -61,9 +64,9 @@ async def run_in_cluster(settings: Settings, note: Callable[[Running], None]) ->
     cluster_uid = settings.cluster_uid or await _cluster_uid(cluster)
     led = asyncio.Event()
     elector = _elector(settings, fence, cluster_uid, led)
-    running = Running(fence, elector)
+    running = Running(fence, elector, DefinitionsCheck(cluster))
     note(running)
-    async with _handing_over(elector, fence, cluster, databases):
+    async with _handing_over(elector, fence, cluster, databases), running.definitions.followed():
         await led.wait()
         controller = assemble(
             cluster,
@@ -75,6 +78,7 @@ async def run_in_cluster(settings: Settings, note: Callable[[Running], None]) ->
             resync=settings.resync,
         )
         running.leading = _leading(settings, requests, controller)
+        metrics.REGISTRY.register(controller.state)
         await _run_together(running.leading)
 
 

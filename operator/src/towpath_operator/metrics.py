@@ -84,6 +84,11 @@ LEADER: Final = Gauge(
     "Whether this replica leads (1) or stands by (0).",
     registry=REGISTRY,
 )
+CRDS_OUTDATED: Final = Gauge(
+    "towpath_operator_crds_outdated",
+    "Whether the cluster's CRDs lack a field that this operator knows (1); /readyz names it.",
+    registry=REGISTRY,
+)
 BUILD: Final = Gauge(
     "towpath_operator_build_info",
     "Always 1; the label is the operator's version.",

@@ -47,7 +47,7 @@ CONFLICT: Final = 409
 UNPROCESSABLE: Final = 422
 OWNERSHIP_TRIES: Final = 5
 NO_DRY_RUN: Final = "does not support dry run"
-CLUSTER_SCOPED: Final = frozenset({"namespaces"})
+CLUSTER_SCOPED: Final = frozenset({"namespaces", "customresourcedefinitions"})
 
 T = TypeVar("T")
 

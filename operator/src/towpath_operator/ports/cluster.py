@@ -31,7 +31,18 @@ DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 POD = Kind("v1", "Pod", "pods")
 SECRET = Kind("v1", "Secret", "secrets")
+POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+CONTROLLER_REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
+CUSTOM_RESOURCE_DEFINITION = Kind(
+    "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions"
+)
+
+FIELD_MANAGER = "towpath.dev/operator"
+"""Whose the fields are that we apply."""
+
+LEFT_TO_OTHERS = "towpath.dev/left-to-others"
+"""Whose the fields are that we gave up, until somebody else writes them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,6 +75,14 @@ class Cluster(Protocol):
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply with our field manager; returns the live object."""
+        ...
+
+    async def check(self, manifest: Manifest) -> None:
+        """Have the cluster refuse what it would refuse in an apply, and change nothing."""
+        ...
+
+    async def leave(self, manifest: Manifest) -> None:
+        """Let fields keep these values when our next apply leaves them out: they are others' now."""
         ...
 
     async def apply_status(self, kind: Kind, key: ObjectKey, status: Mapping[str, Any]) -> None:
