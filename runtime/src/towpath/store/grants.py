@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from towpath.domain.errors import GrantRefusedError, RoleNotFoundError, SchemaMissingError
+from towpath.store.schema_lock import First, hold_schema, nothing
 from towpath.store.statements import Statements
 
 _READ: Final = ("SELECT",)
@@ -62,9 +63,6 @@ COLUMNS: Final[Mapping[str, Sequence[str]]] = {
 
 SEQUENCES: Final[Mapping[str, Sequence[str]]] = {"workflow_seq": ("USAGE",)}
 
-LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-"""Held, under the schema's `lock_name`, by whoever migrates or grants."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rights:
@@ -77,11 +75,6 @@ class Rights:
 
     missing: tuple[str, ...] = ()
     excess: tuple[str, ...] = ()
-
-
-def lock_name(schema: str) -> str:
-    """Return what `LOCK` is held by."""
-    return f"towpath.migrate.{schema}"
 
 
 def grant_statements(schema: str, role: str, *, among: Collection[str]) -> list[str]:
@@ -112,8 +105,12 @@ async def grantable(connection: psycopg.AsyncConnection[Any], schema: str, role:
     return grant_statements(schema, role, among=await _relations(connection, schema))
 
 
-async def grant(connection: psycopg.AsyncConnection[Any], schema: str, role: str) -> None:
+async def grant(
+    connection: psycopg.AsyncConnection[Any], schema: str, role: str, *, first: First = nothing
+) -> None:
     """Give a login what its workers need, all or nothing; again where it has it.
+
+    `first` is called first in the transaction.
 
     Raises:
         RoleNotFoundError: there is no such login.
@@ -122,7 +119,7 @@ async def grant(connection: psycopg.AsyncConnection[Any], schema: str, role: str
     """
     try:
         async with connection.transaction():
-            await connection.execute(LOCK, (lock_name(schema),))
+            await hold_schema(connection, schema, first)
             among = await _relations(connection, schema)
             if await worker_rights(connection, schema, role) is None:
                 raise RoleNotFoundError(role=role)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from towpath.domain.queue import QueueSettings
+from towpath.domain.queue import QueueSettings, Retention
 from towpath.store import settings as stored
 from towpath.store.session import Row, Session
 from towpath.store.statements import Statements
@@ -34,10 +34,20 @@ class DeclaredRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredRows:
-    """The schema's version with the rows that a cluster owns or asks for, as of one moment."""
+    """The schema with the rows that a cluster owns or asks for, as of one moment.
+
+    Attributes:
+        version: The schema's version.
+        serves_from: The oldest library that it serves.
+        access: Another text whenever somebody's rights in the schema are others.
+        retention: The default retention.
+        rows: The rows by name.
+    """
 
     version: int
     serves_from: int
+    access: str
+    retention: Retention
     rows: Mapping[str, DeclaredRow]
 
 
@@ -96,10 +106,14 @@ async def manifest_rows(
     """Read the schema's version, the rows that a cluster owns and those of some names."""
     parameters = {"cluster": cluster, "queues": list(queue_names)}
     (found,) = await session.run((statements["manifest_rows"], parameters))
-    version, serves_from = found[0][:2]
-    rows = (_declared(row[2:]) for row in found if row[2] is not None)
+    version, serves_from, access, succeeded, failed = found[0][:5]
+    rows = (_declared(row[5:]) for row in found if row[5] is not None)
     return DeclaredRows(
-        version=version, serves_from=serves_from, rows={row.queue_name: row for row in rows}
+        version=version,
+        serves_from=serves_from,
+        access=access,
+        retention=Retention(succeeded, failed),
+        rows={row.queue_name: row for row in rows},
     )
 
 

@@ -13,7 +13,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -28,7 +28,8 @@ from towpath.domain.errors import (
     SchemaOlderError,
     SchemaTooNewError,
 )
-from towpath.store.grants import LOCK, grant_anew, lock_name
+from towpath.store.grants import grant_anew
+from towpath.store.schema_lock import First, hold_schema, nothing
 from towpath.store.statements import Statements, compose
 
 LIBRARY_SCHEMA_VERSION = 3
@@ -58,13 +59,6 @@ CREATE TABLE IF NOT EXISTS {schema}.migration (
 _APPLIED = "SELECT number, checksum FROM {schema}.migration ORDER BY number"
 _RECORD = "INSERT INTO {schema}.migration (number, phase, name, checksum) VALUES (%s, %s, %s, %s)"
 _VERSION = "SELECT version, serves_from FROM {schema}.schema_version"
-
-
-First = Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]]
-
-
-async def _nothing(_: psycopg.AsyncConnection[Any]) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +246,7 @@ async def migrate(
     connection: psycopg.AsyncConnection[Any],
     schema: str,
     *,
-    first: First = _nothing,
+    first: First = nothing,
     known: Sequence[Migration] | None = None,
 ) -> tuple[str, ...]:
     """Bring a schema up to date and return the names of what was applied.
@@ -287,7 +281,7 @@ async def _apply_beside_workers(
     while True:
         try:
             async with connection.transaction():
-                await connection.execute(LOCK, (lock_name(schema),))
+                await hold_schema(connection, schema)
                 await connection.execute(
                     "SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,)
                 )
