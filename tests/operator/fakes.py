@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from towpath.domain.deletion import Cleared, Clearing, Walk
 from towpath.domain.queue import QueueSettings
 from towpath_operator.adapters.objects import ObjectStore, identity
 from towpath_operator.controller import Controller
@@ -92,6 +93,17 @@ class FakeCluster:
         self.writes["delete"] += 1
         self._objects.remove(kind, key)
 
+    async def set_finalizers(
+        self, kind: Kind, key: ObjectKey, *, uid: str, before: Sequence[str], after: Sequence[str]
+    ) -> None:
+        """Replace the list; the last one gone, the object goes that was to be deleted."""
+        del uid, before
+        self.writes["finalizers"] += 1
+        self._objects.set_finalizers(kind, key, after)
+        found = self._objects.get(kind, key)
+        if found is not None and not after and "deletionTimestamp" in found["metadata"]:
+            self._objects.remove(kind, key)
+
     async def event(self, about: Manifest, *, reason: str, message: str, warning: bool) -> None:
         """Note an Event's reason."""
         del about, message, warning
@@ -120,8 +132,12 @@ class FakeCluster:
         self.declare(QUEUE_DATABASE, "default", {"uriSecretRef": {"name": "database"}})
 
     def remove(self, kind: Kind, name: str) -> None:
-        """Delete an object of a person's."""
-        self._objects.remove(kind, ObjectKey("shop", name))
+        """Delete an object of a person's, when its finalizers are gone."""
+        found = self._objects.get(kind, ObjectKey("shop", name)) or {"metadata": {}}
+        if found["metadata"].get("finalizers"):
+            self._objects.mark_deleted(kind, ObjectKey("shop", name))
+        else:
+            self._objects.remove(kind, ObjectKey("shop", name))
 
     def ready(self, kind: Kind, name: str) -> Mapping[str, Any]:
         """Return an object's Ready condition."""
@@ -236,6 +252,31 @@ class FakeDatabases:
         del target, owner
         self.statements["write"] += 1
         self.rows[queue_name] = replace(self.rows[queue_name], owner=None)
+
+    async def clear(
+        self,
+        target: DatabaseTarget,
+        *,
+        queue_name: str,
+        owner: Owner,
+        walk: Walk,
+        cancels_running: bool,
+    ) -> Cleared:
+        """Delete the row at once."""
+        del target, owner, cancels_running
+        self.statements["write"] += 1
+        if self.problem is not None:
+            raise DatabaseError(self.problem)
+        self.rows.pop(queue_name, None)
+        return Cleared(state=Clearing.GONE, walk=walk)
+
+    async def delete_if_empty(
+        self, target: DatabaseTarget, *, queue_name: str, owner: Owner, walk: Walk, reopens: bool
+    ) -> Cleared:
+        """Delete the row at once."""
+        return await self.clear(
+            target, queue_name=queue_name, owner=owner, walk=walk, cancels_running=reopens
+        )
 
     async def listen(self, target: DatabaseTarget) -> bool:
         """Hear everything."""

@@ -39,7 +39,7 @@ async def own(session: Session, settings: QueueSettings = UNLIMITED) -> None:
 
 def clearing(session: Session, owner_uid: str = OURS.uid) -> QueueClearing:
     """Return the deletion of the queue."""
-    return QueueClearing(session=session, statements=SCHEMA, queue_name=MAIL, owner_uid=owner_uid)
+    return QueueClearing(session, SCHEMA, MAIL, owner_uid)
 
 
 async def clear(

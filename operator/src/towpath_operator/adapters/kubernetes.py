@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,6 +23,7 @@ from kubernetes.dynamic import DynamicClient
 
 from towpath_operator import metrics
 from towpath_operator.adapters.guarded_connections import guarded_pools
+from towpath_operator.adapters.kubernetes_bodies import event_body, finalizers_patch
 from towpath_operator.ports import cluster as port
 from towpath_operator.ports.cluster import (
     FIELD_MANAGER,
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 THREADS: Final = 8
 TIMEOUT_SECONDS: Final = 10.0
 PAGE: Final = 500
-EVENT_NOTE_LENGTH: Final = 1000
 LONGEST_RETRY_AFTER: Final = 60.0
 GONE: Final = 404
 CONFLICT: Final = 409
@@ -267,11 +266,27 @@ class KubernetesCluster:
             if error.status not in {GONE, CONFLICT}:
                 raise
 
+    async def set_finalizers(
+        self, kind: Kind, key: ObjectKey, *, uid: str, before: Sequence[str], after: Sequence[str]
+    ) -> None:
+        """Patch the list, if it is as it was read."""
+        try:
+            await self._send(
+                "patch",
+                path_of(kind, namespace=key.namespace, name=key.name),
+                body=finalizers_patch(uid, before, after),
+                content_type=_JSON_PATCH,
+                field_manager=FIELD_MANAGER,
+            )
+        except ClusterError as error:
+            if error.status != GONE:
+                raise
+
     async def event(self, about: Manifest, *, reason: str, message: str, warning: bool) -> None:
         """Publish an Event about the object; a failure is logged and no more."""
         metadata = about["metadata"]
         namespace = metadata["namespace"]
-        body = _event(about, reason, message, warning=warning, instance=self._instance)
+        body = event_body(about, reason, message, warning=warning, instance=self._instance)
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         try:
             await self._send("post", path, body=body)
@@ -337,34 +352,6 @@ def _identity(manifest: Manifest) -> tuple[Kind, ObjectKey]:
     metadata = manifest["metadata"]
     kind = _KINDS[manifest["apiVersion"], manifest["kind"]]
     return kind, ObjectKey(metadata.get("namespace", ""), metadata["name"])
-
-
-def _event(
-    about: Manifest, reason: str, message: str, *, warning: bool, instance: str
-) -> dict[str, Any]:
-    metadata = about["metadata"]
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {
-            "generateName": f"{metadata['name'][:40]}-",
-            "namespace": metadata["namespace"],
-        },
-        "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "reportingController": FIELD_MANAGER,
-        "reportingInstance": instance[:128],
-        "action": "Reconcile",
-        "reason": reason,
-        "type": "Warning" if warning else "Normal",
-        "note": message[:EVENT_NOTE_LENGTH],
-        "regarding": {
-            "apiVersion": about["apiVersion"],
-            "kind": about["kind"],
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-        },
-    }
 
 
 def _refusal(error: ApiException) -> ClusterError:

@@ -139,6 +139,16 @@ class ObjectStore:
             stamp = {"deletionTimestamp": timestamp(datetime.now(UTC))}
             self._store(kind, key, {**old, "metadata": {**old["metadata"], **stamp}})
 
+    def set_finalizers(self, kind: Kind, key: ObjectKey, finalizers: Sequence[str]) -> None:
+        """Replace the finalizers of an object."""
+        old = self._objects.get((kind, key))
+        if old is None:
+            return
+        metadata = {k: v for k, v in old["metadata"].items() if k != "finalizers"}
+        if finalizers:
+            metadata["finalizers"] = list(finalizers)
+        self._store(kind, key, {**old, "metadata": metadata})
+
     def remove(self, kind: Kind, key: ObjectKey) -> None:
         """Delete the object."""
         old = self._objects.pop((kind, key), None)

@@ -10,9 +10,11 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg import errors
 
+from towpath.domain.deletion import Cleared, Walk
 from towpath.domain.queue import QueueSettings
 from towpath.insights.demand import queue_demand
 from towpath.store.connect import Endpoint, connect_async, open_async
+from towpath.store.deletion import QueueClearing
 from towpath.store.manifests import declare_manifest, manifest_rows, release_manifest
 from towpath.store.migrate import LIBRARY_SCHEMA_VERSION, migrate, schema_state
 from towpath.store.session import AsyncSession, Session
@@ -169,6 +171,34 @@ class PostgresDatabases:
             await release_manifest(session, statements, queue_name=queue_name, owner_uid=owner.uid)
 
         await (await self._link(target)).write(write)
+
+    async def clear(
+        self,
+        target: DatabaseTarget,
+        *,
+        queue_name: str,
+        owner: Owner,
+        walk: Walk,
+        cancels_running: bool,
+    ) -> Cleared:
+        """Delete a batch of a queue's workflows; one call's work is bounded."""
+
+        async def write(session: Session, statements: Statements) -> Cleared:
+            clearing = QueueClearing(session, statements, queue_name, owner.uid)
+            return await clearing.clear(walk, cancels_running=cancels_running)
+
+        return await (await self._link(target)).write(write)
+
+    async def delete_if_empty(
+        self, target: DatabaseTarget, *, queue_name: str, owner: Owner, walk: Walk, reopens: bool
+    ) -> Cleared:
+        """Look on whether a queue is empty."""
+
+        async def write(session: Session, statements: Statements) -> Cleared:
+            clearing = QueueClearing(session, statements, queue_name, owner.uid)
+            return await clearing.delete_if_empty(walk, reopens=reopens)
+
+        return await (await self._link(target)).write(write)
 
     async def listen(self, target: DatabaseTarget) -> bool:
         """Open the LISTEN connection unless it is open."""

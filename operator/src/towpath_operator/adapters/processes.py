@@ -98,6 +98,14 @@ class ProcessCluster:
         self._act_on(made)
         return made
 
+    async def check(self, manifest: Manifest) -> None:
+        """Refuse nothing: of a template, this machine reads no more than it can use."""
+        del manifest
+
+    async def leave(self, manifest: Manifest) -> None:
+        """Do nothing: there are no others."""
+        del manifest
+
     async def apply_status(self, kind: Kind, key: ObjectKey, status: Mapping[str, Any]) -> None:
         """Replace an object's status."""
         self._objects.set_status(kind, key, status)
@@ -105,6 +113,18 @@ class ProcessCluster:
     async def delete(self, kind: Kind, key: ObjectKey, *, uid: str | None = None) -> None:
         """Delete the object and what it owns."""
         self._delete(kind, key, uid=uid)
+
+    async def set_finalizers(
+        self, kind: Kind, key: ObjectKey, *, uid: str, before: Sequence[str], after: Sequence[str]
+    ) -> None:
+        """Replace the list; nobody else writes one here."""
+        found = self._objects.get(kind, key)
+        if found is None or found["metadata"]["uid"] != uid:
+            return
+        del before
+        self._objects.set_finalizers(kind, key, after)
+        if not after and "deletionTimestamp" in found["metadata"]:
+            self._delete(kind, key, uid=uid)
 
     async def event(self, about: Manifest, *, reason: str, message: str, warning: bool) -> None:
         """Tell of the event; its reason and kind are in the object's conditions too."""
@@ -144,6 +164,9 @@ class ProcessCluster:
             return
         if kind == POD:
             self._stop_pod(self._pods[key])
+            return
+        if found["metadata"].get("finalizers"):
+            self._objects.mark_deleted(kind, key)
             return
         if kind == SECRET:
             for file in (self._secrets / key.namespace / key.name).glob("*"):

@@ -93,6 +93,15 @@ class Cluster(Protocol):
         """Delete the object (only the one with this uid, where one is given). Gone is no error."""
         ...
 
+    async def set_finalizers(
+        self, kind: Kind, key: ObjectKey, *, uid: str, before: Sequence[str], after: Sequence[str]
+    ) -> None:
+        """Make a list of finalizers another, if the object of this uid still has it as it was read.
+
+        With none left the object goes, if its deletion has begun. Gone is no error.
+        """
+        ...
+
     async def event(self, about: Manifest, *, reason: str, message: str, warning: bool) -> None:
         """Publish a Kubernetes Event about an object. Best effort: a failure is logged."""
         ...

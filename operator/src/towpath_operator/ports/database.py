@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from towpath.domain.deletion import Cleared, Walk
 from towpath.domain.queue import QueueSettings
 from towpath_operator.plan.observed import (
     Blocked,
@@ -81,6 +82,30 @@ class Databases(Protocol):
 
     async def release(self, target: DatabaseTarget, *, queue_name: str, owner: Owner) -> None:
         """Free a row if it still records the owner. Raises `DatabaseError`."""
+        ...
+
+    async def clear(
+        self,
+        target: DatabaseTarget,
+        *,
+        queue_name: str,
+        owner: Owner,
+        walk: Walk,
+        cancels_running: bool,
+    ) -> Cleared:
+        """Delete a batch of the workflows of an owner's queue, and its row when none is left.
+
+        Raises `DatabaseError`.
+        """
+        ...
+
+    async def delete_if_empty(
+        self, target: DatabaseTarget, *, queue_name: str, owner: Owner, walk: Walk, reopens: bool
+    ) -> Cleared:
+        """Look on whether an owner's queue has any workflow; delete its row if it has none.
+
+        Where it has some, it is open again with `reopens`. Raises `DatabaseError`.
+        """
         ...
 
     async def listen(self, target: DatabaseTarget) -> bool:

@@ -12,12 +12,14 @@ from towpath_operator.ports.cluster import (
     WORKER_POOL,
     AlreadyExists,
     Cluster,
+    ClusterError,
     Kind,
     Manifest,
     ObjectKey,
 )
 from towpath_operator.what_if.changes import Change, object_change
 
+FORBIDDEN: Final = 403
 CONFLICT: Final = 409
 Place = tuple[Kind, ObjectKey]
 
@@ -85,6 +87,19 @@ class WhatIfCluster:
             return await self.create(manifest)
         return await self._keep(kind, key, applied_over(live, manifest))
 
+    async def check(self, manifest: Manifest) -> None:
+        """Have the cluster below refuse what it would refuse; that changes nothing there."""
+        try:
+            await self._below.check(manifest)
+        except ClusterError as error:
+            # Who may only read is told the rest all the same.
+            if error.status != FORBIDDEN or " cannot " not in error.message:
+                raise
+
+    async def leave(self, manifest: Manifest) -> None:
+        """Do nothing: whose the fields are is no change worth telling."""
+        del manifest
+
     async def apply_status(self, kind: Kind, key: ObjectKey, status: Mapping[str, Any]) -> None:
         """Let a status be another; that is no change worth telling."""
         live = await self.get(kind, key)
@@ -96,6 +111,16 @@ class WhatIfCluster:
         live = await self.get(kind, key)
         if live is not None and uid in {None, live["metadata"].get("uid")}:
             await self._keep(kind, key, None)
+
+    async def set_finalizers(
+        self, kind: Kind, key: ObjectKey, *, uid: str, before: Sequence[str], after: Sequence[str]
+    ) -> None:
+        """Let an object have other finalizers."""
+        del uid, before
+        live = await self.get(kind, key)
+        if live is not None:
+            metadata = {**live["metadata"], "finalizers": list(after)}
+            await self._keep(kind, key, {**live, "metadata": metadata})
 
     async def event(self, about: Manifest, *, reason: str, message: str, warning: bool) -> None:
         """Tell nobody."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from towpath.domain.deletion import Cleared, Clearing, Walk
 from towpath.domain.queue import QueueSettings
 from towpath_operator.plan.observed import DatabaseTarget, Owner, QueueCounts, QueueRow
 from towpath_operator.plan.proof import Proof
@@ -93,6 +94,26 @@ class WhatIfDatabases:
         old = self._row(target, queue_name)
         if old is not None and old.owner is not None and old.owner.uid == owner.uid:
             self._keep(target, replace(old, owner=None))
+
+    async def clear(
+        self,
+        target: DatabaseTarget,
+        *,
+        queue_name: str,
+        owner: Owner,
+        walk: Walk,
+        cancels_running: bool,
+    ) -> Cleared:
+        """Delete nothing: a deletion is no part of an apply."""
+        del target, queue_name, owner, cancels_running
+        return Cleared(state=Clearing.WAITS, walk=walk)
+
+    async def delete_if_empty(
+        self, target: DatabaseTarget, *, queue_name: str, owner: Owner, walk: Walk, reopens: bool
+    ) -> Cleared:
+        """Delete nothing."""
+        del target, queue_name, owner, reopens
+        return Cleared(state=Clearing.WAITS, walk=walk)
 
     async def listen(self, target: DatabaseTarget) -> bool:
         """Hear nothing."""

@@ -38,7 +38,7 @@ class _Window:
         return not (self.ended or self.waiting or self.in_memory)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class QueueClearing:
     """One queue's deletion, over a session: the row must record the owner for as long as it lasts."""
 
