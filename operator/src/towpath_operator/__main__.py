@@ -35,6 +35,10 @@ def __getattr__(name: str) -> Any:
         from towpath_operator.dev import dev  # noqa: PLC0415 - see above
 
         return dev
+    if name == "crds":
+        from towpath_operator.crds_command import crds  # noqa: PLC0415 - see above
+
+        return crds
     if name == "plan":
         from towpath_operator.plan_command import plan  # noqa: PLC0415 - see above
 

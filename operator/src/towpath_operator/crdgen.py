@@ -262,15 +262,25 @@ class _WithoutAliases(yaml.SafeDumper):
         return True
 
 
+def definition_texts() -> Mapping[str, str]:
+    """Return the text of each CRD by its file's name."""
+    return {
+        definition.file_name: HEADER
+        + yaml.dump(
+            definition_manifest(definition),
+            Dumper=_WithoutAliases,
+            sort_keys=True,
+            width=100,
+            allow_unicode=True,
+        )
+        for definition in DEFINITIONS
+    }
+
+
 def generated_files() -> Mapping[str, str]:
     """Return every generated file by its path in the repository."""
-    files = {}
-    for definition in DEFINITIONS:
-        manifest = definition_manifest(definition)
-        text = HEADER + yaml.dump(
-            manifest, Dumper=_WithoutAliases, sort_keys=True, width=100, allow_unicode=True
-        )
-        files.update({f"{folder}/{definition.file_name}": text for folder in FOLDERS})
+    texts = definition_texts()
+    files = {f"{folder}/{name}": text for folder in FOLDERS for name, text in texts.items()}
     pages = [(d.kind, d.short_name, root_schema(d)) for d in DEFINITIONS]
     return {**files, REFERENCE: reference_page(pages)}
 

@@ -24,7 +24,7 @@ from towpath_operator.ports.cluster import (
 
 logger = logging.getLogger(__name__)
 
-UPGRADE: Final = "towpath crds | kubectl apply --server-side -f -"
+UPGRADE: Final = "towpath crds | kubectl apply --server-side --force-conflicts -f -"
 LOOK_EVERY: Final = 600.0
 LOOK_AGAIN: Final = 30.0
 """While something is amiss: somebody is about to mend it."""

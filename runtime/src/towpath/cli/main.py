@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "workflow": LazyCommand("towpath.cli.workflow", "workflow", "Start workflows and look at them"),
 }
 PLUGINS: Final = {
+    "crds": Plugin("Print the CRDs, to install or upgrade them", extra="operator"),
     "dev": Plugin("Run queues and workers on this machine", extra="local"),
     "plan": Plugin("Print what the operator would change", extra="operator"),
 }
