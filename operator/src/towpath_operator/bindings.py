@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -182,6 +182,7 @@ class Watch:
         # An event of this loop: for a threading.Event kopf parks a thread that outlives its own end.
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        loop.set_exception_handler(_note_what_kopf_left)
         if self._stopped.is_set():
             return
         await kopf.operator(
@@ -193,6 +194,13 @@ class Watch:
             stop_flag=stop,
             ready_flag=self._ready,
         )
+
+
+def _note_what_kopf_left(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Note what failed in kopf unawaited: why it ended is told when it does."""
+    del loop
+    error = context.get("exception") or context.get("message")
+    logger.warning("request of the watch failed", extra={"error": f"{error}"})
 
 
 class _Post:
