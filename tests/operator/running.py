@@ -167,9 +167,19 @@ class OperatorProcess:
     log_file: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _port: int = field(default=0, init=False)
 
     def start(self) -> None:
         """Start it, and return once it leads and is ready: after a kill, when the Lease has run out."""
+        self.begin()
+        try:
+            eventually(lambda: self.role() == "leader", what="the operator ready")
+        except AssertionError:
+            self.stop(signal.SIGKILL)
+            raise
+
+    def begin(self) -> None:
+        """Start it, and return once it answers probes."""
         before = len(self.log())
         environment = {
             **os.environ,
@@ -193,19 +203,28 @@ class OperatorProcess:
             what="the operator's first log line",
         )
         assert started is not None
-        try:
-            eventually(lambda: _is_ready(started["port"]), what="the operator ready")
-        except AssertionError:
-            self.stop(signal.SIGKILL)
-            raise
+        self._port = started["port"]
+
+    def role(self) -> str | None:
+        """Return whether it leads or stands by, as it says itself once it is ready."""
+        return _role(self._port)
+
+    def send(self, number: int) -> None:
+        """Send it a signal, and wait for nothing."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, *, seconds: float = 30) -> int:
+        """Wait until it has ended and return its exit code."""
+        assert self._process is not None
+        code = self._process.wait(timeout=seconds)
+        self._process = None
+        return code
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Stop it by a signal and return its exit code."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        code = self._process.wait(timeout=30)
-        self._process = None
-        return code
+        self.send(number)
+        return self.wait()
 
     @property
     def running(self) -> bool:
@@ -220,10 +239,11 @@ class OperatorProcess:
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def _is_ready(port: int) -> bool:
+def _role(port: int) -> str | None:
     try:
         with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-            return bool(json.load(answer).get("role") == "leader")
+            role: str | None = json.load(answer).get("role")
+            return role
     except HTTPError as error:
         raise AssertionError(error.read().decode()) from error
     except (URLError, ConnectionError) as error:
