@@ -1,0 +1,1 @@
+"""How quickly the operator acts, and what it costs at rest, on a real cluster."""
