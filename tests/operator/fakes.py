@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from towpath.domain.deletion import Cleared, Clearing, Walk
-from towpath.domain.queue import QueueSettings
+from towpath.domain.queue import QueueSettings, Retention
 from towpath_operator.adapters.objects import ObjectStore, identity
 from towpath_operator.controller import Controller
 from towpath_operator.plan.observed import (
@@ -22,6 +22,7 @@ from towpath_operator.plan.observed import (
     QueueRow,
 )
 from towpath_operator.plan.proof import Proof
+from towpath_operator.plan.schema_facts import SchemaFacts, WorkerRights
 from towpath_operator.ports.cluster import (
     DEPLOYMENT,
     QUEUE,
@@ -184,6 +185,7 @@ class FakeDatabases:
     asked_for: list[str] = field(default_factory=list)
     proved: list[Proof] = field(default_factory=list)
     version: int | None = None
+    facts: SchemaFacts = field(default_factory=SchemaFacts)
     problem: Blocked | None = None
     bug: Exception | None = None
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
@@ -196,7 +198,11 @@ class FakeDatabases:
         del cluster
         self.statements["look"] += 2
         state = DatabaseState(
-            problem=self.problem, schema_version=self.version, needed_version=1, listening=True
+            problem=self.problem,
+            schema_version=self.version,
+            needed_version=1,
+            listening=True,
+            schema=self.facts,
         )
         if self.problem is not None or not state.migrated:
             return Look(state=state)
@@ -220,6 +226,18 @@ class FakeDatabases:
         """Make the schema."""
         del target
         self.version = 1
+
+    async def grant(self, target: DatabaseTarget) -> None:
+        """Give the workers' login what it misses."""
+        del target
+        self.statements["grant"] += 1
+        self.facts = replace(self.facts, rights=WorkerRights())
+
+    async def set_retention(self, target: DatabaseTarget, retention: Retention) -> None:
+        """Change the default retention."""
+        del target
+        self.statements["write"] += 1
+        self.facts = replace(self.facts, retention=retention)
 
     async def declare(
         self,

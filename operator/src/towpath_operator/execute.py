@@ -5,19 +5,29 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from towpath_operator.clearing import clear
 from towpath_operator.declarations import Subject
 from towpath_operator.plan.actions import (
     Action,
     ApplyObject,
+    CheckObject,
+    ClearQueue,
     CreateObject,
     DeclareQueue,
+    DeleteEmptyQueue,
     DeleteObject,
     Failure,
+    GrantWorkers,
+    LeaveFields,
     MigrateSchema,
     Plan,
     ReleaseQueue,
+    SetFinalizers,
+    SetDefaultRetention,
 )
 from towpath_operator.plan.failures import explain
+from towpath_operator.plan.observed import DatabaseTarget
+from towpath_operator.plan.ownership import taken_meanwhile
 from towpath_operator.ports.cluster import ClusterError, Manifest
 from towpath_operator.ports.database import DatabaseError
 from towpath_operator.services import Services
@@ -29,11 +39,12 @@ async def run_actions(plan: Plan, subject: Subject, services: Services) -> Failu
     """Run the actions in order; the first that fails ends them and is returned."""
     for action in plan.actions:
         try:
-            await _run(action, services)
+            await _run(action, subject, services)
         except ClusterError as error:
             failure = replace(explain(action, error), retry_after=error.retry_after)
         except DatabaseError as error:
             failure = Failure(reason=error.blocked.reason, message=error.blocked.message)
+            _look_again(action, services)
         else:
             logger.info("action done", extra=_described(action, subject))
             continue
@@ -42,6 +53,13 @@ async def run_actions(plan: Plan, subject: Subject, services: Services) -> Failu
         )
         return failure
     return None
+
+
+def _look_again(action: Action, services: Services) -> None:
+    """Have the Secrets read and the server looked at anew: a password may have been rotated."""
+    target = getattr(action, "target", None)
+    if isinstance(target, DatabaseTarget):
+        services.desk.expire(target.key)
 
 
 async def write_status(
@@ -53,13 +71,13 @@ async def write_status(
         await services.cluster.apply_status(subject.kind, subject.key, plan.status)
     if plan.numbers_changed:
         services.memory.numbers_written_at[subject] = services.clock()
-    for event in plan.events:
+    for event in services.memory.news(subject, plan.events, services.clock()):
         await services.cluster.event(
             manifest, reason=event.reason, message=event.message, warning=event.warning
         )
 
 
-async def _run(action: Action, services: Services) -> None:
+async def _run(action: Action, subject: Subject, services: Services) -> None:
     match action:
         case CreateObject():
             live = await services.cluster.create(action.manifest)
@@ -67,10 +85,22 @@ async def _run(action: Action, services: Services) -> None:
         case ApplyObject():
             live = await services.cluster.apply(action.manifest)
             services.memory.answered(action.kind, action.key, live, action.applied)
+            if action.overwrites is not None:
+                services.memory.overwrote(action.key, action.overwrites, services.clock())
+        case CheckObject():
+            await services.cluster.check(action.manifest)
+        case LeaveFields():
+            await services.cluster.leave(action.manifest)
         case DeleteObject():
             await services.cluster.delete(action.kind, action.key, uid=action.uid)
         case MigrateSchema():
             await services.databases.migrate(action.target)
+            services.desk.expire(action.target.key)
+        case GrantWorkers():
+            await services.databases.grant(action.target)
+            services.desk.expire(action.target.key)
+        case SetDefaultRetention():
+            await services.databases.set_retention(action.target, action.retention)
             services.desk.expire(action.target.key)
         case DeclareQueue():
             row = await services.databases.declare(
@@ -83,6 +113,14 @@ async def _run(action: Action, services: Services) -> None:
                 replaces=action.replaces,
             )
             services.desk.note_row(action.target.key, row)
+            if row.owner != action.owner:
+                raise DatabaseError(taken_meanwhile(row))
+        case ClearQueue() | DeleteEmptyQueue():
+            await clear(action, subject, services)
+        case SetFinalizers():
+            await services.cluster.set_finalizers(
+                action.kind, action.key, uid=action.uid, before=action.before, after=action.after
+            )
         case ReleaseQueue():
             await services.databases.release(
                 action.target, queue_name=action.queue_name, owner=action.owner
@@ -93,10 +131,12 @@ async def _run(action: Action, services: Services) -> None:
 def _described(action: Action, subject: Subject) -> dict[str, str]:
     """Name an action for the log; manifests stay out of it."""
     match action:
-        case CreateObject() | ApplyObject() | DeleteObject():
+        case CheckObject() | LeaveFields() | CreateObject() | ApplyObject() | DeleteObject():
             about = f"{action.kind.name} {action.key}"
-        case DeclareQueue() | ReleaseQueue():
+        case SetFinalizers():
+            about = f"{action.kind.name} {action.key}"
+        case DeclareQueue() | ReleaseQueue() | ClearQueue() | DeleteEmptyQueue():
             about = f"queue {action.queue_name}"
-        case MigrateSchema():
+        case MigrateSchema() | GrantWorkers() | SetDefaultRetention():
             about = f"schema {action.target.schema}"
     return {"object": str(subject), "action": type(action).__name__, "about": about}

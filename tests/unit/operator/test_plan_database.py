@@ -44,7 +44,8 @@ def test_a_migrated_database_is_ready_and_asks_for_nothing() -> None:
     plan = planned()
     assert plan.actions == ()
     assert reason(plan) == "InForce"
-    assert plan.status["schema"] == {"version": 3, "target": 3}
+    applied = {"state": "Applied"}
+    assert plan.status["schema"] == {"version": 3, "target": 3, "pre": applied, "post": applied}
     assert condition(plan, "DatabaseReachable")["status"] == "True"
     assert plan.requeue_after is None
 

@@ -43,8 +43,10 @@ class Reason(StrEnum):
 
     OWN_LOGIN = "OwnLogin"
     SHARED_LOGIN = "SharedLogin"
+    MORE_THAN_NEEDED = "MoreThanNeeded"
 
     ROW_PENDING = "RowPending"
+    DELETING = "Deleting"
     QUEUE_CONFLICT = "QueueConflict"
     QUEUE_NOT_FOUND = "QueueNotFound"
     POOL_NOT_READY = "PoolNotReady"
@@ -59,6 +61,7 @@ class Reason(StrEnum):
     CRASH_LOOP = "CrashLoop"
     UNSCHEDULABLE = "Unschedulable"
     REPLICAS_CONFLICT = "ReplicasConflict"
+    SIZE_DECLARED = "SizeDeclared"
 
     SERVED = "Served"
     NOT_SERVED = "NotServed"
@@ -66,6 +69,7 @@ class Reason(StrEnum):
 
     PAUSED_BY_MANIFEST = "PausedByManifest"
     PAUSED_BY_HAND = "PausedByHand"
+    PAUSED_TO_DELETE = "PausedToDelete"
     NOT_PAUSED = "NotPaused"
 
     @property
@@ -101,7 +105,9 @@ REASON_DOCS: Final[dict[Reason, str]] = {
     Reason.SERVER_TOO_OLD: "The Postgres server is older than version 15.",
     Reason.OWN_LOGIN: "The pods log in as another role than the operator.",
     Reason.SHARED_LOGIN: "The pods use the operator's login, which may do more than they need.",
+    Reason.MORE_THAN_NEEDED: "The workers' login may do more than workers need; the message says what.",
     Reason.ROW_PENDING: "The queue's row in the database is not yet as declared.",
+    Reason.DELETING: "The Queue is being deleted, and its row before it; the message says what is left.",
     Reason.QUEUE_CONFLICT: "Another Queue holds the row of this queueName; the message names it.",
     Reason.QUEUE_NOT_FOUND: "The WorkerPool names a Queue that does not exist or is of another database.",
     Reason.POOL_NOT_READY: "The Queue's own WorkerPool is not Ready; the message says why.",
@@ -115,12 +121,14 @@ REASON_DOCS: Final[dict[Reason, str]] = {
     Reason.CRASH_LOOP: "A container of the pods exits again and again.",
     Reason.UNSCHEDULABLE: "The scheduler finds no node for a pod.",
     Reason.REPLICAS_CONFLICT: "Something else keeps writing the Deployment's spec.replicas.",
+    Reason.SIZE_DECLARED: "The number of pods is spec.replicas, as autoscaling.mode says.",
     Reason.SERVED: "At least one live worker serves the queue.",
     Reason.NOT_SERVED: "No live worker serves the queue.",
     Reason.NOT_SAMPLED: "The database could not be asked; the last known state is kept.",
     Reason.PAUSED_BY_MANIFEST: "Nothing of the queue starts, since the manifest says paused: true.",
     Reason.PAUSED_BY_HAND: "Nothing of the queue starts, by `towpath queue pause`; the manifest leaves "
     "it open.",
+    Reason.PAUSED_TO_DELETE: "Nothing of the queue starts any more, since the Queue is being deleted.",
     Reason.NOT_PAUSED: "Workflows of the queue start as its limits allow.",
 }
 
@@ -144,6 +152,7 @@ STALLING: Final = frozenset(
         Reason.IMAGE_PULL,
         Reason.IMPORT_FAILED,
         Reason.CRASH_LOOP,
+        Reason.REPLICAS_CONFLICT,
     }
 )
 """Reasons that do not go away by waiting. A missing object may still come, so it is not one."""

@@ -136,16 +136,17 @@ class Connections(Model):
 
     max: int | None = Field(
         default=None,
-        ge=2,
+        ge=6,
         le=100_000,
         description="The most connections that the pods of all pools take together; their number of "
         "pods is kept below it.",
     )
     per_pod: int | None = Field(
         default=None,
-        ge=2,
+        ge=6,
         le=1000,
-        description="The most connections that one pod takes, the one for LISTEN included.",
+        description="The most connections that one pod takes, the one for LISTEN included; 20 unless "
+        "set.",
     )
 
 
@@ -235,12 +236,32 @@ class QueueDatabaseSpec(Model):
     )
 
 
+class PhaseStatus(Model):
+    """How far a phase of the schema's migrations is."""
+
+    state: Literal["Applied", "Pending", "Waits"] | None = Field(
+        default=None,
+        description="Whether everything of the phase is Applied, something is Pending, or it Waits for "
+        "older workers to go.",
+    )
+    message: str | None = Field(
+        default=None, description="What is to be applied, and which workers it waits for."
+    )
+
+
 class SchemaStatus(Model):
     """How far the schema is."""
 
     version: int | None = Field(default=None, description="The version that the schema has.")
     target: int | None = Field(
         default=None, description="The version that this operator migrates to."
+    )
+    pre: PhaseStatus | None = Field(
+        default=None, description="The migrations that come before new code."
+    )
+    post: PhaseStatus | None = Field(
+        default=None,
+        description="The migrations that take away what older code needs, once no worker of it lives.",
     )
 
 

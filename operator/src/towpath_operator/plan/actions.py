@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from towpath.domain.queue import QueueSettings
+from towpath.domain.deletion import Walk
+from towpath.domain.queue import QueueSettings, Retention
 from towpath_operator.model.conditions import Reason
 from towpath_operator.plan.observed import DatabaseTarget, Owner
 from towpath_operator.ports.cluster import Kind, Manifest, ObjectKey
@@ -20,6 +21,21 @@ class MigrateSchema:
     """Bring the schema to this operator's version."""
 
     target: DatabaseTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantWorkers:
+    """Give the workers' login the least that it needs in the schema."""
+
+    target: DatabaseTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetDefaultRetention:
+    """Say how long ended workflows are kept where their queue does not say."""
+
+    target: DatabaseTarget
+    retention: Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,23 +72,84 @@ class ReleaseQueue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreateObject:
-    """Make a child by POST. The manifest never shows in a repr: it may be a Secret."""
+class ClearQueue:
+    """Delete a batch of the workflows of an owner's queue, and its row when none is left.
+
+    `cancels_running` has those deleted too that workers have in memory; without it they end first.
+    """
+
+    target: DatabaseTarget
+    queue_name: str
+    owner: Owner
+    walk: Walk
+    cancels_running: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteEmptyQueue:
+    """Look on whether an owner's queue has any workflow, and delete its row if it has none.
+
+    `reopens` has it open again where it is kept: it is closed while it is looked at.
+    """
+
+    target: DatabaseTarget
+    queue_name: str
+    owner: Owner
+    walk: Walk
+    reopens: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFinalizers:
+    """Make an object's finalizers others, if they still are as they were read."""
+
+    kind: Kind
+    key: ObjectKey
+    uid: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckObject:
+    """Ask whether the cluster would take a child, before anything of the plan is done."""
 
     kind: Kind
     key: ObjectKey
     manifest: Manifest = field(repr=False)
-    applied: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveFields:
+    """Give up fields of a child that are to keep their values: the next apply leaves them out."""
+
+    kind: Kind
+    key: ObjectKey
+    manifest: Manifest = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateObject:
+    """Make a child by POST. The manifest never shows in a repr, nor its hash: it may be a Secret."""
+
+    kind: Kind
+    key: ObjectKey
+    manifest: Manifest = field(repr=False)
+    applied: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyObject:
-    """Apply a child that is ours already. The manifest never shows in a repr."""
+    """Apply a child that is ours already. Neither the manifest nor its hash shows in a repr.
+
+    `overwrites` is the field manager whose spec.replicas this undoes; None where there is none.
+    """
 
     kind: Kind
     key: ObjectKey
     manifest: Manifest = field(repr=False)
-    applied: str
+    applied: str = field(repr=False)
+    overwrites: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +161,12 @@ class DeleteObject:
     uid: str
 
 
-Action = MigrateSchema | DeclareQueue | ReleaseQueue | CreateObject | ApplyObject | DeleteObject
+ClusterAction = (
+    CheckObject | LeaveFields | CreateObject | ApplyObject | DeleteObject | SetFinalizers
+)
+QueueAction = DeclareQueue | ReleaseQueue | ClearQueue | DeleteEmptyQueue
+SchemaAction = MigrateSchema | GrantWorkers | SetDefaultRetention
+Action = SchemaAction | QueueAction | ClusterAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

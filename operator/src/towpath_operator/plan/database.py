@@ -6,13 +6,22 @@ from datetime import datetime, timedelta
 
 from towpath_operator.model.conditions import ConditionType, Reason
 from towpath_operator.model.database import QueueDatabase
-from towpath_operator.plan.actions import MigrateSchema, Plan, ReleaseQueue
+from towpath_operator.plan.actions import Plan, ReleaseQueue
 from towpath_operator.plan.observed import (
     Blocked,
     DatabaseState,
     DatabaseTarget,
     QueueDatabaseObserved,
 )
+from towpath_operator.plan.schema import (
+    least_privilege,
+    schema_migrations,
+    schema_pending,
+    schema_repairs,
+    schema_status,
+    schema_verdict,
+)
+from towpath_operator.plan.schema_facts import SchemaFacts
 from towpath_operator.plan.status import RETRY_AFTER, Draft, Verdict, no, settle, yes
 
 
@@ -32,12 +41,18 @@ def plan_queue_database(
     if state.problem is not None:
         draft = _draft(database, target, no(state.problem), state)
         return settle(draft, now, requeue_after=RETRY_AFTER)
+    migrations = schema_migrations(target, state)
     if not state.migrated:
         draft = _draft(database, target, no(schema_pending(target, state)), state)
-        migration = MigrateSchema(target=target)
-        return settle(draft, now, actions=[migration], requeue_after=timedelta(0))
-    ready = yes(Reason.IN_FORCE, f"Schema {target.schema} is at version {state.schema_version}.")
-    return settle(_draft(database, target, ready, state), now, actions=_releases(target, observed))
+        again = timedelta(0) if migrations else RETRY_AFTER
+        return settle(draft, now, actions=migrations, requeue_after=again)
+    repairs = schema_repairs(database, target, state.schema)
+    return settle(
+        _draft(database, target, schema_verdict(target, state), state),
+        now,
+        actions=[*migrations, *repairs, *_releases(target, observed)],
+        silent=bool(repairs),
+    )
 
 
 def database_trouble(target: DatabaseTarget, state: DatabaseState) -> Blocked | None:
@@ -45,16 +60,6 @@ def database_trouble(target: DatabaseTarget, state: DatabaseState) -> Blocked | 
     if state.problem is not None:
         return state.problem
     return None if state.migrated else schema_pending(target, state)
-
-
-def schema_pending(target: DatabaseTarget, state: DatabaseState) -> Blocked:
-    """Say that the schema is still to be migrated."""
-    found = "is not there" if state.schema_version is None else f"has {state.schema_version}"
-    return Blocked(
-        reason=Reason.SCHEMA_PENDING,
-        message=f"Schema {target.schema} of QueueDatabase {target.key} {found}, wanted is version "
-        f"{state.needed_version}; it is being migrated.",
-    )
 
 
 def _releases(target: DatabaseTarget, observed: QueueDatabaseObserved) -> list[ReleaseQueue]:
@@ -75,37 +80,21 @@ def _releases(target: DatabaseTarget, observed: QueueDatabaseObserved) -> list[R
     ]
 
 
-def _least_privilege(target: DatabaseTarget) -> Verdict:
-    if target.worker_role is not None:
-        message = f"The pods log in as {target.worker_role}, not as the operator does."
-        return yes(Reason.OWN_LOGIN, message)
-    return no(
-        Blocked(
-            reason=Reason.SHARED_LOGIN,
-            message="The pods use the operator's login, which may change and drop the schema. Name a "
-            "login of their own in workerCredentialsSecretRef.",
-        )
-    )
-
-
 def _draft(
     database: QueueDatabase, target: DatabaseTarget, ready: Verdict, state: DatabaseState | None
 ) -> Draft:
     reachable = ready
     if state is not None and _answered(state):
         reachable = yes(Reason.IN_FORCE, "Postgres answers.")
-    version = state.schema_version if state is not None else None
-    wanted = state.needed_version if state is not None else None
-    schema = {k: v for k, v in (("version", version), ("target", wanted)) if v is not None}
+    facts = state.schema if state is not None else SchemaFacts()
     return Draft(
         subject=database,
         ready=ready,
         informational={
             ConditionType.DATABASE_REACHABLE: reachable,
-            ConditionType.LEAST_PRIVILEGE: _least_privilege(target),
+            ConditionType.LEAST_PRIVILEGE: least_privilege(target, facts),
         },
-        # What is not known now is not forgotten: the last version stays while the server is away.
-        facts={"schema": {**(database.status.get("schema") or {}), **schema} or None},
+        facts={"schema": schema_status(database, state)},
     )
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
+from towpath.domain.deletion import FROM_THE_START, Clearing, Walk
 from towpath.domain.queue import QueueSettings
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.queue import Queue
 from towpath_operator.model.workerpool import WorkerPool
+from towpath_operator.plan.schema_facts import SchemaFacts
 from towpath_operator.ports.cluster import Manifest, ObjectKey
 
 
@@ -58,6 +61,7 @@ class DatabaseTarget:
             operator's.
         ca: The certificates, in PEM, that the server's is verified by; None where the URI's sslmode
             needs none or takes the system's.
+        migration: Who migrates the schema: Auto is the operator, Manual is a person.
         pooled: Whether the pods reach the server through a transaction pooler.
         connections_per_pod: The most connections of one pod; None leaves it to the library.
     """
@@ -68,6 +72,7 @@ class DatabaseTarget:
     workers_uri: str | None = field(default=None, repr=False)
     worker_role: str | None = None
     ca: str | None = field(default=None, repr=False)
+    migration: Literal["Auto", "Manual"] = "Auto"
     pooled: bool = False
     connections_per_pod: int | None = None
 
@@ -90,12 +95,14 @@ class DatabaseState:
         schema_version: The schema's version; None where it is not there or could not be read.
         needed_version: The version that this operator migrates to.
         listening: Whether NOTIFY reaches the operator; without it, demand is sampled more often.
+        schema: What else it found of the schema.
     """
 
     problem: Blocked | None = None
     schema_version: int | None = None
     needed_version: int
     listening: bool = False
+    schema: SchemaFacts = field(default_factory=SchemaFacts)
 
     @property
     def migrated(self) -> bool:
@@ -150,6 +157,7 @@ class QueueCounts:
         running: Workflows that workers have in memory.
         kept: Places that sleeping workflows keep: whoever waits in line has them no more.
         workers: Live workers, of any pool or none, that serve the queue; None where unknown.
+        oldest_wait: For how many seconds the first in line has waited; None where none waits.
         due_later: Whether DELAYED workflows wait for their time.
         paused: Whether nothing starts now.
     """
@@ -160,6 +168,7 @@ class QueueCounts:
     running: int = 0
     kept: int = 0
     workers: int | None = None
+    oldest_wait: float | None = None
     due_later: bool = False
     paused: bool = False
 
@@ -172,6 +181,31 @@ class QueueCounts:
     def quiet(self) -> bool:
         """Whether nothing runs, and nothing waits that may start."""
         return self.startable == 0 and self.running == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBack:
+    """What holds back the workflows that wait in a queue: the first limit's name, and all in words."""
+
+    limited_by: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDeletion:
+    """How far this process has come with the deletion of a queue's workflows.
+
+    Attributes:
+        state: What the last call has answered; None before the first.
+        walk: Where the next call begins.
+        deleted: How many workflows were deleted.
+        failing_since: Since when the database cannot be used; None where it can.
+    """
+
+    state: Clearing | None = None
+    walk: Walk = FROM_THE_START
+    deleted: int = 0
+    failing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +239,8 @@ class QueueObserved:
         pool: The live WorkerPool of the Queue's own name, whoever owns it.
         serving: Names of the WorkerPools of this namespace that list the Queue.
         numbers_written_at: When this process last wrote numbers into the status.
+        held_back: What holds back what waits, as it was asked last; None where nothing waits.
+        deletion: How far the deletion of the queue's workflows is.
     """
 
     operator: OperatorFacts
@@ -216,6 +252,8 @@ class QueueObserved:
     pool: Child | None = None
     serving: tuple[str, ...] = ()
     numbers_written_at: datetime | None = None
+    held_back: HeldBack | None = None
+    deletion: QueueDeletion = QueueDeletion()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +273,29 @@ class DemandSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overwritten:
+    """What this process did to another's spec.replicas of a Deployment: whose it was, and when."""
+
+    manager: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many pods a database's connections allow.
+
+    Attributes:
+        pods: The most pods of all its pools together.
+        others: Those that its other pools are to have now.
+        pools: How many pools it has, this one included.
+    """
+
+    pods: int
+    others: int
+    pools: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPoolObserved:
     """What a WorkerPool's plan is made from.
 
@@ -246,6 +307,11 @@ class WorkerPoolObserved:
         sample: The last demand sample, however old; None where there was none.
         deployment: The live Deployment of the pool's name, whoever owns it.
         secret: The live Secret `<pool>-database`, whoever owns it.
+        disruption_budget: The live PodDisruptionBudget of the pool's name, whoever owns it.
+        revisions: The live ControllerRevisions that carry the pool's label, or that the Deployment
+            names, whoever owns them.
+        overwritten: What was done last to another's number in the Deployment.
+        room: What the database's connections allow; None for no bound.
         pods: The live pods that carry the pool's label.
         numbers_written_at: When this process last wrote numbers into the status.
     """
@@ -256,6 +322,10 @@ class WorkerPoolObserved:
     sample: DemandSample | None = None
     deployment: Child | None = None
     secret: Child | None = None
+    disruption_budget: Child | None = None
+    revisions: tuple[Child, ...] = ()
+    overwritten: Overwritten | None = None
+    room: Room | None = None
     pods: tuple[Manifest, ...] = ()
     numbers_written_at: datetime | None = None
 

@@ -97,6 +97,7 @@ def _make_target(database: QueueDatabase, reader: _Reader) -> DatabaseTarget:
         workers_uri=None if theirs == ours else theirs,
         worker_role=None if workers.user == operators.user else workers.user,
         ca=ca,
+        migration=spec.migration,
         pooled=pooled,
         connections_per_pod=spec.connections.per_pod if spec.connections is not None else None,
     )

@@ -1,6 +1,6 @@
 """The port through which the operator looks at and changes its databases.
 
-Every call but `migrate` has a bound in time (10 s), and a database that does not answer holds up no
+Every call has a bound in time (10 s), and a database that does not answer holds up no
 call to another one.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from towpath.domain.deletion import Cleared, Walk
-from towpath.domain.queue import QueueSettings
+from towpath.domain.queue import QueueSettings, Retention
 from towpath_operator.plan.observed import (
     Blocked,
     DatabaseState,
@@ -60,7 +60,18 @@ class Databases(Protocol):
         ...
 
     async def migrate(self, target: DatabaseTarget) -> None:
-        """Bring the schema to this operator's version; it may take minutes. Raises `DatabaseError`."""
+        """Bring the schema to this operator's version. Raises `DatabaseError`.
+
+        What takes longer than a moment goes on after the call; a look tells of it, and of its failure.
+        """
+        ...
+
+    async def grant(self, target: DatabaseTarget) -> None:
+        """Give the workers' login the least that it needs in the schema. Raises `DatabaseError`."""
+        ...
+
+    async def set_retention(self, target: DatabaseTarget, retention: Retention) -> None:
+        """Say how long ended workflows are kept by default. Raises `DatabaseError`."""
         ...
 
     async def declare(

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from towpath.domain.deletion import Cleared, Clearing, Walk
-from towpath.domain.queue import QueueSettings
+from towpath.domain.queue import QueueSettings, Retention
 from towpath_operator.plan.observed import DatabaseTarget, Owner, QueueCounts, QueueRow
 from towpath_operator.plan.proof import Proof
+from towpath_operator.plan.schema_facts import APPLIED, SchemaFacts
 from towpath_operator.ports.cluster import ObjectKey
 from towpath_operator.ports.database import Databases, Ended, Look
 from towpath_operator.what_if.changes import Change, FieldChange, Verb, row_change
@@ -24,6 +25,8 @@ class WhatIfDatabases:
         self._before: dict[Place, QueueRow | None] = {}
         self._now: dict[Place, QueueRow] = {}
         self._migrated: dict[ObjectKey, Change] = {}
+        self._schemas: dict[ObjectKey, SchemaFacts] = {}
+        self._changed: dict[str, Change] = {}
         self._seen: dict[ObjectKey, Look] = {}
 
     def changes(self) -> list[Change]:
@@ -32,7 +35,8 @@ class WhatIfDatabases:
             row_change(str(key), self._before[key, name], row)
             for (key, name), row in self._now.items()
         )
-        return [*self._migrated.values(), *(change for change in rows if change is not None)]
+        schemas = (*self._migrated.values(), *self._changed.values())
+        return [*schemas, *(change for change in rows if change is not None)]
 
     async def look(
         self, target: DatabaseTarget, *, cluster: str, queue_names: Sequence[str]
@@ -43,6 +47,7 @@ class WhatIfDatabases:
         state = look.state
         if target.key in self._migrated:
             state = replace(state, schema_version=state.needed_version)
+        state = replace(state, schema=self._schemas.get(target.key, state.schema))
         written = {name: row for (key, name), row in self._now.items() if key == target.key}
         return replace(look, state=state, rows={**look.rows, **written})
 
@@ -64,6 +69,40 @@ class WhatIfDatabases:
             verb=Verb.CREATE if before is None else Verb.CHANGE,
             fields=(FieldChange(path="version", before=before, after=after),),
         )
+        self._schemas[target.key] = replace(self._facts(target), pre=APPLIED, post=APPLIED)
+
+    async def grant(self, target: DatabaseTarget) -> None:
+        """Let the workers' login have what it misses."""
+        facts = self._facts(target)
+        assert facts.rights is not None  # noqa: S101 - the plan was made from them
+        missing = ", ".join(facts.rights.missing)
+        self._change(target, f"rights of {target.worker_role}", "granted", None, missing)
+        rights = replace(facts.rights, missing=())
+        self._schemas[target.key] = replace(facts, rights=rights)
+
+    async def set_retention(self, target: DatabaseTarget, retention: Retention) -> None:
+        """Let ended workflows be kept for so long by default."""
+        facts = self._facts(target)
+        old = facts.retention or Retention()
+        for end, before, after in (
+            ("succeeded", old.succeeded, retention.succeeded),
+            ("failed", old.failed, retention.failed),
+        ):
+            if before != after:
+                said = (None if one is None else str(one) for one in (before, after))
+                self._change(target, f"default retention, {end},", end, *said)
+        self._schemas[target.key] = replace(facts, retention=retention)
+
+    def _facts(self, target: DatabaseTarget) -> SchemaFacts:
+        seen = self._seen.get(target.key)
+        return self._schemas.get(target.key, SchemaFacts() if seen is None else seen.state.schema)
+
+    def _change(
+        self, target: DatabaseTarget, what: str, path: str, before: str | None, after: str | None
+    ) -> None:
+        about = f"{what} in schema {target.schema} of {target.key}"
+        fields = (FieldChange(path=path, before=before, after=after),)
+        self._changed[about] = Change(about=about, verb=Verb.CHANGE, fields=fields)
 
     async def declare(
         self,
