@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from kubernetes import client as api
 
-from tests.operator.test_postgres_adapter import OURS, declared, execute, target_of
+from tests.operator.test_postgres_adapter import OURS, declared, execute, migrated, target_of
 from towpath.domain.queue import QueueSettings
 from towpath_operator.adapters.kubernetes import Requests
 from towpath_operator.adapters.postgres import PostgresDatabases
@@ -89,7 +89,7 @@ async def migrate(url: str, fence: Leader) -> None:
     """Migrate as a leader."""
     opened = PostgresDatabases(fence)
     try:
-        await opened.migrate(target_of(url))
+        await migrated(opened, target_of(url))
     finally:
         await opened.close()
 

@@ -45,6 +45,15 @@ def run(scenario: Callable[[PostgresDatabases], Awaitable[None]]) -> None:
     asyncio.run(whole())
 
 
+async def migrated(opened: PostgresDatabases, target: DatabaseTarget) -> None:
+    """Migrate, and wait for what goes on after the call."""
+    while True:
+        await opened.migrate(target)
+        look = await opened.look(target, cluster="here", queue_names=[])
+        if not look.state.schema.migrating:
+            return
+
+
 def execute(url: str, statement: str) -> None:
     """Run a statement in the test's database."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -99,7 +108,7 @@ def test_a_database_without_the_schema_is_looked_at_and_migrated(empty_database_
         look = await opened.look(target, cluster="here", queue_names=["mail"])
         assert look.state.problem is None
         assert look.state.schema_version is None
-        await opened.migrate(target)
+        await migrated(opened, target)
         await opened.migrate(target)
         look = await opened.look(target, cluster="here", queue_names=["mail"])
         assert look.state.migrated
