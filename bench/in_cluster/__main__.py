@@ -17,6 +17,7 @@ from bench.in_cluster.reaction import (
     first_pod,
     queues_at_once,
 )
+from towpath_operator.ports.cluster import QUEUE
 
 REST_SECONDS = 60.0
 
@@ -44,6 +45,8 @@ def _measure(here: Place, count: int, rest_seconds: float) -> str:
     api = here.namespace()
     with here.database() as url, here.operator():
         api.database(url)
+        api.queue("warm")  # the schema is migrated with the first
+        api.wait_ready(QUEUE, "warm")
         for what, measured in queues_at_once(api, url, count).items():
             _row(count, f"{what} by Towpath", measured)
         took = first_pod(here, api)
