@@ -104,19 +104,19 @@ def test_every_field_of_the_values_reaches_the_database(cluster: Cluster) -> Non
 @pytest.mark.parametrize(
     ("settings", "apis", "made"),
     [
-        ((), (), False),
-        ((), MONITORING, True),
-        (("metrics.podMonitor.create=Always", "metrics.prometheusRule.create=Always"), (), True),
+        ((), (), 0),
+        ((), MONITORING, 1),
+        (("metrics.podMonitor.create=Always", "metrics.prometheusRule.create=Always"), (), 1),
         (
             ("metrics.podMonitor.create=Never", "metrics.prometheusRule.create=Never"),
             MONITORING,
-            False,
+            0,
         ),
     ],
     ids=["no API", "API", "Always", "Never"],
 )
 def test_the_prometheus_operator_is_told_where_its_api_is_there(
-    cluster: Cluster, settings: tuple[str, ...], apis: tuple[str, ...], made: bool
+    cluster: Cluster, settings: tuple[str, ...], apis: tuple[str, ...], made: int
 ) -> None:
     """Or wherever somebody says so: `helm template` sees no cluster."""
     objects = render(cluster, *settings, apis=apis)

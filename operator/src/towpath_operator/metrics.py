@@ -15,10 +15,19 @@ from enum import StrEnum
 from importlib.metadata import version
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from towpath_operator.health import Page
+
+# A second series for each counter and histogram, with the time of its birth: nobody asks for it.
+disable_created_metrics()
 
 REGISTRY: Final = CollectorRegistry()
 
