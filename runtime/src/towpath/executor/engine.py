@@ -30,9 +30,11 @@ from towpath.executor.positions import workflow_task_factory
 from towpath.executor.registry import Registry
 from towpath.executor.wait_hub import WaitHub
 from towpath.store import steps, waits
-from towpath.store.connect import Endpoint, open_async, reason_of
+from towpath.store.budget import DEFAULT_CONNECTIONS, share_connections
+from towpath.store.connect import Endpoint, reason_of
 from towpath.store.lending import AsyncConnections, BlockingConnections, Verb
 from towpath.store.migrate import migrate, schema_state
+from towpath.store.session import AsyncSession, Session
 from towpath.store.statements import Statements
 from towpath.store.transactions import TransactionConnections
 
@@ -47,7 +49,7 @@ class EngineSettings:
 
     endpoint: Endpoint
     schema: str
-    connections: int = 4
+    connections: int = DEFAULT_CONNECTIONS
 
 
 class Engine:
@@ -64,9 +66,10 @@ class Engine:
         self.pid = os.getpid()
         self.io = LoopThread("towpath-io")
         self.workflow_loop = LoopThread("towpath-workflows", task_factory=workflow_task_factory)
-        self._async = AsyncConnections(settings.endpoint, size=settings.connections)
-        self._blocking = BlockingConnections(settings.endpoint, size=settings.connections)
-        self.transactions = TransactionConnections(settings.endpoint, size=settings.connections)
+        shares = share_connections(settings.connections, listens=not settings.endpoint.pooled)
+        self._async = AsyncConnections(settings.endpoint, size=shares.verbs)
+        self._blocking = BlockingConnections(settings.endpoint, size=shares.verbs)
+        self.transactions = TransactionConnections(settings.endpoint, size=shares.transactions)
         self.outage = Outage()
         self._schema_checked = False
         self.may_migrate = False
@@ -177,8 +180,11 @@ class Engine:
     async def _check_schema(self) -> None:
         if self._schema_checked:
             return
-        async with await open_async(self.settings.endpoint) as connection:
-            await self.prepare_schema(connection)
+        await self._async.run(self._prepare_schema_by)
+
+    async def _prepare_schema_by(self, session: Session) -> None:
+        assert isinstance(session, AsyncSession)  # noqa: S101 - it is a verb of the loop's alone
+        await self.prepare_schema(session.connection)
 
     async def prepare_schema(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Make sure that the schema serves this library; migrate it where that is allowed.

@@ -12,11 +12,11 @@ from typing import Any
 from towpath.domain.errors import ConfigurationError
 from towpath.domain.ids import QueueName
 from towpath.domain.queue import check_queue_name
+from towpath.store.budget import DEFAULT_CONNECTIONS, LEAST_CONNECTIONS
 
 DEFAULT_SLOTS = 100
 DEFAULT_LEASE_SECONDS = 10.0
 DEFAULT_DRAIN_SECONDS = 30.0
-DEFAULT_MAX_CONNECTIONS = 4
 LONGEST_SECONDS = 1e9
 
 
@@ -30,6 +30,7 @@ class WorkerSettings:
         lease: After this long without a heartbeat the others take over its workflows.
         drain: How long a stop waits for running workflows before it hands them back.
         listen: Whether LISTEN works; False behind a transaction pooler.
+        max_connections: How many connections it opens at most, those that transactions use included.
         migrate: Whether launch may migrate a missing or older schema.
     """
 
@@ -44,7 +45,7 @@ class WorkerSettings:
     version: str = ""
     listen: bool = True
     migrate: bool = True
-    max_connections: int = DEFAULT_MAX_CONNECTIONS
+    max_connections: int = DEFAULT_CONNECTIONS
 
     def changed(self, **changes: Any) -> WorkerSettings:
         """Return the settings with other values for some fields.
@@ -85,7 +86,7 @@ def read_worker_settings(environ: Mapping[str, str]) -> WorkerSettings:
         version=environ.get("TOWPATH_VERSION", ""),
         listen=environ.get("TOWPATH_LISTEN", "1") != "0",
         migrate=environ.get("TOWPATH_MIGRATE", "1") != "0",
-        max_connections=_count(environ, "TOWPATH_MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS),
+        max_connections=_connections(environ),
     )
 
 
@@ -102,6 +103,16 @@ def _count(environ: Mapping[str, str], variable: str, default: int) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ConfigurationError(f"{variable} is {value!r}; allowed is a whole number, 1 or more.")
     return int(value)
+
+
+def _connections(environ: Mapping[str, str]) -> int:
+    count = _count(environ, "TOWPATH_MAX_CONNECTIONS", DEFAULT_CONNECTIONS)
+    if count < LEAST_CONNECTIONS:
+        raise ConfigurationError(
+            f"TOWPATH_MAX_CONNECTIONS is '{count}'; a worker needs {LEAST_CONNECTIONS} or more: two for "
+            "its turns and its lease, one to listen, two for calls of Towpath, one for transactions."
+        )
+    return count
 
 
 def _seconds(

@@ -32,8 +32,8 @@ from towpath.executor.inside_transaction import in_transaction
 from towpath.executor.positions import in_step
 from towpath.executor.steps import LEASE_LOOK, Pace, replay, value_of
 from towpath.store import transactions
-from towpath.store.connect import AnyConnection, connect_async, reason_of
-from towpath.store.session import AsyncSession, Session
+from towpath.store.connect import AnyConnection, reason_of
+from towpath.store.session import Session
 from towpath.store.steps import NewStep, RecordedStep
 from towpath.store.transactions import Isolation, Lender, TransactionSession
 
@@ -371,10 +371,9 @@ async def check_databases(engine: Engine, own: Session) -> None:
         DatabaseUnreachableError: one leads nowhere at this moment.
     """
     for url in engine.registry.transaction_urls - engine.transactions.verified:
-        endpoint = engine.transactions.endpoint(url)
-        async with await connect_async(endpoint, psycopg.AsyncConnection) as connection:
-            other = AsyncSession(connection, prepare=endpoint.prepare)
-            found = await transactions.identify(other, engine.statements)
+        found = await engine.transactions.fresh(url).run(
+            lambda session: transactions.identify(session, engine.statements)
+        )
         (await transactions.identify(own, engine.statements)).check(found)
         engine.transactions.verified.add(url)
 

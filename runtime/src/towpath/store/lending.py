@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from towpath.store.budget import Budget
 from towpath.store.connect import Endpoint, open_async, open_blocking
 from towpath.store.session import AsyncSession, BlockingSession, Session, run_blocking
 
@@ -34,9 +35,11 @@ MAX_IDLE_SECONDS = 60.0
 class Idle(Generic[S]):
     """Sessions that nobody uses, newest first; those that the server closed are dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
         self._kept: deque[tuple[float, S]] = deque()
         self._drained = False
+        self._budget = budget
+        budget.closes_idle(self.close_one)
 
     def take(self) -> S | None:
         """Return an open session, None where there is none."""
@@ -46,7 +49,18 @@ class Idle(Generic[S]):
                 if _is_fresh(session):
                     return session
                 session.connection.pgconn.finish()  # nobody is there to take leave of
+                self._budget.give()
         return None
+
+    def close_one(self) -> bool:
+        """Close the session that is idle for longest, from any thread; tell whether there was one."""
+        try:
+            _, session = self._kept.popleft()
+        except IndexError:
+            return False
+        session.connection.pgconn.finish()
+        self._budget.give()
+        return True
 
     def keep(self, session: S) -> S | None:
         """Take a session back; return one to close instead: it is broken, or idle for too long."""
@@ -58,6 +72,7 @@ class Idle(Generic[S]):
             return session
         now = time.monotonic()
         self._kept.append((now, session))
+        self._budget.make_room()  # after the append: who begins to wait now sees the session
         with contextlib.suppress(IndexError):
             if now - self._kept[0][0] > MAX_IDLE_SECONDS:
                 return self._kept.popleft()[1]
@@ -88,11 +103,13 @@ class AsyncConnections:
         *,
         size: int,
         connect: Callable[[Endpoint], Awaitable[AsyncSession]] = _connect_async,
+        budget: Budget | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._connect = connect
         self._room = asyncio.Semaphore(size)
-        self._idle: Idle[AsyncSession] = Idle()
+        self._budget = budget or Budget(size)
+        self._idle: Idle[AsyncSession] = Idle(self._budget)
 
     async def run(self, verb: Verb[T]) -> T:
         """Run a verb over a session; at most `size` run at once, the next one waits.
@@ -101,7 +118,7 @@ class AsyncConnections:
             DatabaseUnreachableError: the server could not be reached, or refused the login.
         """
         async with self._room:
-            session = self._idle.take() or await self._connect(self._endpoint)
+            session = self._idle.take() or await self._open()
             try:
                 return await verb(session)
             except psycopg.errors.ReadOnlySqlTransaction as error:
@@ -110,7 +127,18 @@ class AsyncConnections:
             finally:
                 spent = self._idle.keep(session)
                 if spent is not None:
-                    await spent.connection.close()
+                    try:
+                        await spent.connection.close()
+                    finally:
+                        self._budget.give()
+
+    async def _open(self) -> AsyncSession:
+        await self._budget.take_async()
+        try:
+            return await self._connect(self._endpoint)
+        except BaseException:
+            self._budget.give()
+            raise
 
     async def close(self) -> None:
         """Close every connection that is not out."""
@@ -132,16 +160,18 @@ class BlockingConnections:
         *,
         size: int,
         connect: Callable[[Endpoint], BlockingSession] = _connect_blocking,
+        budget: Budget | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._connect = connect
         self._room = threading.Semaphore(size)
-        self._idle: Idle[BlockingSession] = Idle()
+        self._budget = budget or Budget(size)
+        self._idle: Idle[BlockingSession] = Idle(self._budget)
 
     def run(self, verb: Verb[T]) -> T:
         """As `AsyncConnections.run`."""
         with self._room:
-            session = self._idle.take() or self._connect(self._endpoint)
+            session = self._idle.take() or self._open()
             try:
                 return run_blocking(verb(session))
             except psycopg.errors.ReadOnlySqlTransaction as error:
@@ -151,6 +181,15 @@ class BlockingConnections:
                 spent = self._idle.keep(session)
                 if spent is not None:
                     spent.connection.close()
+                    self._budget.give()
+
+    def _open(self) -> BlockingSession:
+        self._budget.take()
+        try:
+            return self._connect(self._endpoint)
+        except BaseException:
+            self._budget.give()
+            raise
 
     def close(self) -> None:
         """Close every connection that is not out."""

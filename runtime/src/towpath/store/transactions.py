@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from towpath.domain.errors import TransactionDatabaseError, TransactionEndedError
+from towpath.store.budget import Budget
 from towpath.store.connect import Endpoint, connect_async, connect_blocking
 from towpath.store.lending import AsyncConnections, BlockingConnections, Verb
 from towpath.store.session import AsyncSession, BlockingSession, Call, Row, Session
@@ -44,6 +45,8 @@ CONFLICTS = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the same transaction may succeed when it is tried again."""
 OWN_TIMEOUTS = frozenset({"25P03", "25P04"})
 """The server ended the connection for what the function itself did: it was idle, or took, too long."""
+LARGEST_LENDER = 4
+"""The most connections for the transactions of one URL and kind of caller."""
 NOT_NULL_VIOLATION = "23502"
 UNIQUE_VIOLATION = "23505"
 
@@ -158,11 +161,15 @@ class Lender(Protocol):
 
 
 class TransactionConnections:
-    """The connections of one engine's transactions, by the URL that a transaction names (None: the engine's)."""
+    """The connections of one engine's transactions, by the URL that a transaction names (None: the engine's).
+
+    At most `size` are open at once, whatever URLs they lead to.
+    """
 
     def __init__(self, endpoint: Endpoint, *, size: int) -> None:
         self._endpoint = endpoint
-        self._size = size
+        self._size = min(size, LARGEST_LENDER)
+        self._budget = Budget(size)
         self._lock = threading.Lock()
         self._blocking: dict[str | None, BlockingConnections] = {}
         self._suspending: dict[str | None, AsyncConnections] = {}
@@ -178,7 +185,7 @@ class TransactionConnections:
         with self._lock:
             if url not in self._blocking:
                 self._blocking[url] = BlockingConnections(
-                    self.endpoint(url), size=self._size, connect=_open_blocking
+                    self.endpoint(url), size=self._size, connect=_open_blocking, budget=self._budget
                 )
             return _BlockingLender(self._blocking[url])
 
@@ -187,13 +194,13 @@ class TransactionConnections:
         with self._lock:
             if url not in self._suspending:
                 self._suspending[url] = AsyncConnections(
-                    self.endpoint(url), size=self._size, connect=_open_async
+                    self.endpoint(url), size=self._size, connect=_open_async, budget=self._budget
                 )
             return _SuspendingLender(self._suspending[url])
 
     def fresh(self, url: str | None) -> Lender:
         """Lend on whatever loop, a new connection each time: none outlives its loop."""
-        return _FreshLender(self.endpoint(url))
+        return _FreshLender(self.endpoint(url), self._budget)
 
     def close(self) -> None:
         """Close every connection that is not out; from any thread, since no loop is needed for it."""
@@ -221,15 +228,20 @@ class _SuspendingLender:
 
 
 class _FreshLender:
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, budget: Budget) -> None:
         self._endpoint = endpoint
+        self._budget = budget
 
     async def run(self, work: Callable[[TransactionSession], Any]) -> Any:
-        session = await _open_async(self._endpoint)
+        await self._budget.take_async()
         try:
-            return await work(session)
+            session = await _open_async(self._endpoint)
+            try:
+                return await work(session)
+            finally:
+                await session.connection.close()
         finally:
-            await session.connection.close()
+            self._budget.give()
 
 
 def _open_blocking(endpoint: Endpoint) -> _BlockingTransactionSession:
