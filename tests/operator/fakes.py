@@ -17,6 +17,7 @@ from towpath_operator.plan.observed import (
     Blocked,
     DatabaseState,
     DatabaseTarget,
+    HeldBack,
     Owner,
     QueueCounts,
     QueueRow,
@@ -221,6 +222,14 @@ class FakeDatabases:
         return {
             name: self.work.get(name, QueueCounts()) for name in queue_names if name in self.rows
         }
+
+    async def explain(
+        self, target: DatabaseTarget, queue_names: Sequence[str]
+    ) -> Mapping[str, HeldBack]:
+        """Explain: a statement a queue."""
+        del target
+        self.statements["explain"] += len(queue_names)
+        return {name: HeldBack(limited_by="NoWorker", sentence="no one") for name in queue_names}
 
     async def migrate(self, target: DatabaseTarget) -> None:
         """Make the schema."""

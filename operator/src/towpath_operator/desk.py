@@ -14,7 +14,7 @@ from typing import Final
 from towpath_operator import metrics
 from towpath_operator.declarations import Declarations, Subject
 from towpath_operator.model.database import QueueDatabase
-from towpath_operator.model.queue import Queue
+from towpath_operator.model.queue import DELETE_ROWS, Queue
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.observed import (
     Blocked,
@@ -127,7 +127,7 @@ class DatabaseDesk:
         return {
             name: queue
             for name, queue in found.items()
-            if queue is not None and not queue.metadata.being_deleted
+            if queue is not None and _stays(queue)
         }
 
     def view(self, key: ObjectKey) -> View | None:
@@ -228,6 +228,11 @@ class DatabaseDesk:
     def _lives_in(self, subject: Queue | WorkerPool, key: ObjectKey) -> bool:
         found = self.find(subject)
         return isinstance(found, QueueDatabase) and found.metadata.key == key
+
+
+def _stays(queue: Queue) -> bool:
+    """Tell whether a Queue is to be served: one whose rows are being deleted is, to its last workflow."""
+    return not queue.metadata.being_deleted or DELETE_ROWS in queue.metadata.finalizers
 
 
 def _same(seen: QueueDatabase, declared: QueueDatabase) -> bool:

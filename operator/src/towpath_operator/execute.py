@@ -12,6 +12,7 @@ from towpath_operator.plan.actions import (
     ApplyObject,
     CheckObject,
     ClearQueue,
+    ClusterAction,
     CreateObject,
     DeclareQueue,
     DeleteEmptyQueue,
@@ -21,9 +22,11 @@ from towpath_operator.plan.actions import (
     LeaveFields,
     MigrateSchema,
     Plan,
+    QueueAction,
     ReleaseQueue,
-    SetFinalizers,
+    SchemaAction,
     SetDefaultRetention,
+    SetFinalizers,
 )
 from towpath_operator.plan.failures import explain
 from towpath_operator.plan.observed import DatabaseTarget
@@ -78,6 +81,16 @@ async def write_status(
 
 
 async def _run(action: Action, subject: Subject, services: Services) -> None:
+    if isinstance(action, ClusterAction):
+        await _change_cluster(action, services)
+    elif isinstance(action, SchemaAction):
+        await _change_schema(action, services)
+        services.desk.expire(action.target.key)
+    else:
+        await _change_queue(action, subject, services)
+
+
+async def _change_cluster(action: ClusterAction, services: Services) -> None:
     match action:
         case CreateObject():
             live = await services.cluster.create(action.manifest)
@@ -93,15 +106,24 @@ async def _run(action: Action, subject: Subject, services: Services) -> None:
             await services.cluster.leave(action.manifest)
         case DeleteObject():
             await services.cluster.delete(action.kind, action.key, uid=action.uid)
+        case SetFinalizers():
+            await services.cluster.set_finalizers(
+                action.kind, action.key, uid=action.uid, before=action.before, after=action.after
+            )
+
+
+async def _change_schema(action: SchemaAction, services: Services) -> None:
+    match action:
         case MigrateSchema():
             await services.databases.migrate(action.target)
-            services.desk.expire(action.target.key)
         case GrantWorkers():
             await services.databases.grant(action.target)
-            services.desk.expire(action.target.key)
         case SetDefaultRetention():
             await services.databases.set_retention(action.target, action.retention)
-            services.desk.expire(action.target.key)
+
+
+async def _change_queue(action: QueueAction, subject: Subject, services: Services) -> None:
+    match action:
         case DeclareQueue():
             row = await services.databases.declare(
                 action.target,
@@ -115,28 +137,21 @@ async def _run(action: Action, subject: Subject, services: Services) -> None:
             services.desk.note_row(action.target.key, row)
             if row.owner != action.owner:
                 raise DatabaseError(taken_meanwhile(row))
-        case ClearQueue() | DeleteEmptyQueue():
-            await clear(action, subject, services)
-        case SetFinalizers():
-            await services.cluster.set_finalizers(
-                action.kind, action.key, uid=action.uid, before=action.before, after=action.after
-            )
         case ReleaseQueue():
             await services.databases.release(
                 action.target, queue_name=action.queue_name, owner=action.owner
             )
             services.desk.note_release(action.target.key, action.queue_name)
+        case ClearQueue() | DeleteEmptyQueue():
+            await clear(action, subject, services)
 
 
 def _described(action: Action, subject: Subject) -> dict[str, str]:
     """Name an action for the log; manifests stay out of it."""
-    match action:
-        case CheckObject() | LeaveFields() | CreateObject() | ApplyObject() | DeleteObject():
-            about = f"{action.kind.name} {action.key}"
-        case SetFinalizers():
-            about = f"{action.kind.name} {action.key}"
-        case DeclareQueue() | ReleaseQueue() | ClearQueue() | DeleteEmptyQueue():
-            about = f"queue {action.queue_name}"
-        case MigrateSchema() | GrantWorkers() | SetDefaultRetention():
-            about = f"schema {action.target.schema}"
+    if isinstance(action, ClusterAction):
+        about = f"{action.kind.name} {action.key}"
+    elif isinstance(action, SchemaAction):
+        about = f"schema {action.target.schema}"
+    else:
+        about = f"queue {action.queue_name}"
     return {"object": str(subject), "action": type(action).__name__, "about": about}

@@ -18,6 +18,7 @@ from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.observe import observe_queue, observe_queue_database, observe_worker_pool
 from towpath_operator.plan.actions import Failure, Plan
 from towpath_operator.plan.database import plan_queue_database
+from towpath_operator.plan.deletion import let_go_unread
 from towpath_operator.plan.observed import Declared
 from towpath_operator.plan.queue import plan_queue
 from towpath_operator.plan.status import failed, invalid
@@ -57,10 +58,12 @@ async def _reconcile(subject: Subject, services: Services, account: Account) -> 
     try:
         declared = parse(subject.kind, manifest)
     except ManifestError as error:
-        plan = account.planned(invalid(manifest, error, services.clock()))
-        account.settled(plan, None)
-        await write_status(plan, manifest, subject, services)
-        return Again()
+        plan = let_go_unread(manifest, invalid(manifest, error, services.clock()))
+        failure = await run_actions(account.planned(plan), subject, services)
+        account.settled(plan, failure)
+        if failure is None:
+            await write_status(plan, manifest, subject, services)
+        return Again(retry=failure is not None)
     if declared.metadata.held and services.hold is not None:
         await services.hold(declared, manifest, subject, services)
         return Again()
@@ -100,7 +103,9 @@ async def make_plan(declared: Declared, services: Services, account: Account) ->
             return plan_queue(declared, queue, services.clock())
         case WorkerPool():
             pool = account.observed(await observe_worker_pool(declared, services))
-            return plan_worker_pool(declared, pool, services.clock())
+            plan = plan_worker_pool(declared, pool, services.clock())
+            services.memory.planned(declared.metadata.key, plan)
+            return plan
         case QueueDatabase():
             database = account.observed(observe_queue_database(declared, services))
             return plan_queue_database(declared, database, services.clock())

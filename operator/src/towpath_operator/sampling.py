@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from towpath_operator.declarations import Subject
 from towpath_operator.desk import View
+from towpath_operator.explaining import Explainer
 from towpath_operator.interest import Interest
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.queue import Queue
@@ -68,6 +69,7 @@ class DatabaseLoop:
         """Whether somebody has told of changed settings since the last look."""
 
         self._interest = Interest()
+        self._explainer = Explainer(services, lambda subject: wake(subject, 0.0))
 
     def poke(self) -> None:
         """Look now: what is declared for this database has changed."""
@@ -104,6 +106,7 @@ class DatabaseLoop:
         if isinstance(target, Blocked) or not view.usable:
             self._asked = None
             return IN_TROUBLE, False
+        await self._explainer.look(target, self._services.desk.queues_of(self._key), view.counts)
         busy = self._note_work(view)
         listening = await self._services.databases.listen(target)
         await self._ask(target, frozenset() if busy else self._pool_names())

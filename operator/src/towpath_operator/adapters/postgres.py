@@ -13,6 +13,7 @@ from psycopg import errors
 from towpath.domain.deletion import Cleared, Walk
 from towpath.domain.queue import QueueSettings, Retention
 from towpath.insights.demand import queue_demand
+from towpath.insights.explain import explain_queues
 from towpath.store.deletion import QueueClearing
 from towpath.store.managing import set_default_retention
 from towpath.store.manifests import declare_manifest, manifest_rows, release_manifest
@@ -22,11 +23,12 @@ from towpath.store.statements import Statements
 from towpath.store.workers import EndedInPod, end_pod_leases
 from towpath_operator.adapters.postgres_errors import EXPECTED, blocked_by
 from towpath_operator.adapters.postgres_link import Link, Work, open_to_listen
-from towpath_operator.adapters.postgres_rows import counts_of, row_of, stored_owner
+from towpath_operator.adapters.postgres_rows import counts_of, held_back_by, row_of, stored_owner
 from towpath_operator.adapters.postgres_schema import grant_workers
 from towpath_operator.plan.observed import (
     DatabaseState,
     DatabaseTarget,
+    HeldBack,
     Owner,
     QueueCounts,
     QueueRow,
@@ -102,6 +104,19 @@ class PostgresDatabases:
 
         async def read(session: AsyncSession, statements: Statements) -> Mapping[str, QueueCounts]:
             return counts_of(await queue_demand(session, statements, queue_names))
+
+        return await (await self._link(target)).run(read)
+
+    async def explain(
+        self, target: DatabaseTarget, queue_names: Sequence[str]
+    ) -> Mapping[str, HeldBack]:
+        """Ask of each as `towpath queue explain` does."""
+
+        async def read(session: AsyncSession, statements: Statements) -> Mapping[str, HeldBack]:
+            return {
+                found.queue_name: held_back_by(found)
+                for found in await explain_queues(session, statements, queue_names)
+            }
 
         return await (await self._link(target)).run(read)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from towpath.insights.demand import QueueDemand
+from towpath.insights.explain import Explanation
 from towpath.store.manifests import DeclaredRow, RowOwner
-from towpath_operator.plan.observed import Owner, QueueCounts, QueueRow
+from towpath_operator.plan.observed import HeldBack, Owner, QueueCounts, QueueRow
 
 
 def counts_of(demand: Mapping[str, QueueDemand]) -> dict[str, QueueCounts]:
@@ -19,10 +20,17 @@ def counts_of(demand: Mapping[str, QueueDemand]) -> dict[str, QueueCounts]:
             running=one.running,
             kept=one.kept,
             workers=one.workers,
+            oldest_wait=None if one.oldest_wait is None else one.oldest_wait.total_seconds(),
             paused=one.paused,
         )
         for name, one in demand.items()
     }
+
+
+def held_back_by(found: Explanation) -> HeldBack:
+    """Translate an explanation: its first reason as one word in the way of conditions' reasons."""
+    limited_by = "".join(part.capitalize() for part in found.reasons[0].kind.split("_"))
+    return HeldBack(limited_by=limited_by, sentence=found.sentence)
 
 
 def row_of(row: DeclaredRow) -> QueueRow:

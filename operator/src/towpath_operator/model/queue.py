@@ -10,6 +10,7 @@ from pydantic import Field
 
 from towpath.domain import queue as domain
 from towpath.domain.queue import QueueSettings
+from towpath_operator.model.annotations import CONFIRM_DELETE
 from towpath_operator.model.base import Model, Rule
 from towpath_operator.model.durations import duration_field, duration_rule, parse_duration
 from towpath_operator.model.metadata import Metadata
@@ -19,6 +20,10 @@ from towpath_operator.model.workerpool import MAX_POOL_NAME_LENGTH, PoolTemplate
 
 INTERNAL_QUEUE_NAME = "_towpath"
 """The runtime's own queue of direct calls; no manifest may limit it."""
+
+RETAIN: Final = "Retain"
+DELETE_ROWS: Final = "towpath.dev/delete-rows"
+"""The finalizer of a Queue whose deletion is to delete its row; no other object has it."""
 
 WITH_PARTITIONS = "none without partitioning (partitioning.enabled: true)"
 _PARTITIONED = "(has(self.partitioning) && self.partitioning.enabled)"
@@ -215,6 +220,16 @@ class Queue:
     def queue_name(self) -> str:
         """What Python says: spec.queueName, else the object's name."""
         return self.spec.queue_name or self.metadata.name
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the annotation confirms, by the queue's name, that a deletion may delete rows."""
+        return self.metadata.asked.get(CONFIRM_DELETE) == self.queue_name
+
+    @property
+    def deletes_rows(self) -> bool:
+        """Whether its deletion is to delete its row, and its workflows if the policy says so."""
+        return self.confirmed and self.spec.deletion_policy != RETAIN
 
     @property
     def settings(self) -> QueueSettings:

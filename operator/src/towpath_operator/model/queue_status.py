@@ -93,7 +93,24 @@ class QueueStatus(Model):
     waiting_capped: bool | None = Field(
         default=None, description="Whether more wait than were counted."
     )
-    running: int | None = Field(default=None, description="Workflows that hold a place.")
+    running: int | None = Field(
+        default=None, description="Workflows that workers have in memory."
+    )
+    oldest_wait_seconds: int | None = Field(
+        default=None,
+        description="For how long the first in line had waited when the numbers were written; absent "
+        "where none waits.",
+    )
+    limited_by: str | None = Field(
+        default=None,
+        description="What holds back the workflows that wait, as one word such as Concurrency, "
+        "Limiter, NoWorker or Paused; absent where none waits.",
+    )
+    why: str | None = Field(
+        default=None,
+        description="What holds back the workflows that wait, as `towpath queue explain` said it when "
+        "the numbers were written.",
+    )
     plan: PlanLines = None
     conditions: Conditions = ()
 

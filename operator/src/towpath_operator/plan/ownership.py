@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.queue import Queue
-from towpath_operator.plan.observed import Blocked, Owner, QueueObserved
+from towpath_operator.plan.observed import Blocked, Owner, QueueObserved, QueueRow
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
@@ -36,6 +36,14 @@ def claim_row(queue: Queue, observed: QueueObserved) -> Blocked | None:
     if elder.metadata.uid == queue.metadata.uid:
         return None
     return _conflict(queue, f"Queue {elder.metadata.key}, which is older")
+
+
+def taken_meanwhile(row: QueueRow) -> Blocked:
+    """Say that a row that was seen free has another owner by now; the next look says the rest."""
+    return Blocked(
+        reason=Reason.ROW_PENDING,
+        message=f"queue {row.queue_name!r} was taken by Queue {row.owner} at this moment.",
+    )
 
 
 def _held(queue: Queue, holder: Owner, observed: QueueObserved) -> Blocked | None:

@@ -6,42 +6,42 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from towpath_operator.model.conditions import ConditionType, Reason
+from towpath_operator.model.annotations import CONFIRM_DELETE
+from towpath_operator.model.conditions import Reason
 from towpath_operator.model.metadata import read_metadata
-from towpath_operator.model.queue import Queue
-from towpath_operator.model.queue_status import effective_configuration
-from towpath_operator.plan.actions import Action, DeclareQueue, DeleteObject, Plan
-from towpath_operator.plan.children import is_current, plan_child
+from towpath_operator.model.queue import RETAIN, Queue
+from towpath_operator.plan.actions import Action, DeclareQueue, Plan
+from towpath_operator.plan.children import is_current
 from towpath_operator.plan.database import database_trouble
+from towpath_operator.plan.deletion import plan_deletion, with_finalizer
 from towpath_operator.plan.observed import (
     Blocked,
-    DatabaseObserved,
     DatabaseTarget,
     QueueObserved,
     QueueRow,
 )
 from towpath_operator.plan.ownership import claim_row, owner_of
+from towpath_operator.plan.queue_pool import plan_queue_pool
+from towpath_operator.plan.queue_status import draft_of
+from towpath_operator.plan.row_changes import told_of_write
 from towpath_operator.plan.status import (
     RETRY_AFTER,
-    Draft,
     Verdict,
     no,
     ready_condition,
     settle,
     yes,
 )
-from towpath_operator.ports.cluster import WORKER_POOL
-from towpath_operator.render.queue import render_worker_pool
 
 
 def plan_queue(queue: Queue, observed: QueueObserved, now: datetime) -> Plan:
-    """Say what brings a Queue into force, and what its status is.
-
-    A Queue that is being deleted asks for nothing: its pool goes with it, and its row is freed with
-    the others of its database when this cluster lists it no more.
-    """
+    """Say what brings a Queue into force, or to its end, and what its status is."""
     if queue.metadata.being_deleted:
-        return Plan()
+        return plan_deletion(queue, observed, now)
+    return with_finalizer(queue, _plan(queue, observed, now))
+
+
+def _plan(queue: Queue, observed: QueueObserved, now: datetime) -> Plan:
     database = observed.database
     if isinstance(database, Blocked):
         return _waiting(queue, observed, database, now)
@@ -51,9 +51,16 @@ def plan_queue(queue: Queue, observed: QueueObserved, now: datetime) -> Plan:
     declaration = _declaration(queue, observed, database.target)
     if declaration is not None:
         pending = f"Queue {queue.queue_name!r} is being written to {database.target.key}."
-        draft = _draft(queue, observed, no(Blocked(reason=Reason.ROW_PENDING, message=pending)))
-        return settle(draft, now, actions=[declaration], requeue_after=timedelta(0), silent=True)
-    return _with_pool(queue, observed, _pool_action(queue, observed), now)
+        draft = draft_of(queue, observed, no(Blocked(reason=Reason.ROW_PENDING, message=pending)))
+        return settle(
+            draft,
+            now,
+            actions=[declaration],
+            events=told_of_write(queue, observed.row, declaration.owner),
+            requeue_after=timedelta(0),
+            silent=True,
+        )
+    return _with_pool(queue, observed, plan_queue_pool(queue, observed.pool), now)
 
 
 def _with_pool(
@@ -61,8 +68,8 @@ def _with_pool(
 ) -> Plan:
     """Say what a Queue needs whose row is as declared: its pool, or nothing."""
     if isinstance(action, Blocked):
-        return settle(_draft(queue, observed, no(action)), now, requeue_after=RETRY_AFTER)
-    draft = _draft(queue, observed, _readiness(queue, observed))
+        return settle(draft_of(queue, observed, no(action)), now, requeue_after=RETRY_AFTER)
+    draft = draft_of(queue, observed, _readiness(queue, observed))
     if action is not None:
         # As for a pool's children: said is what has been seen.
         return settle(draft, now, actions=[action], requeue_after=timedelta(0), silent=True)
@@ -71,9 +78,9 @@ def _with_pool(
 
 def _waiting(queue: Queue, observed: QueueObserved, trouble: Blocked, now: datetime) -> Plan:
     """Say what the row waits for; a pool that exists already is kept as declared meanwhile."""
-    action = _pool_action(queue, observed) if observed.pool is not None else None
+    action = plan_queue_pool(queue, observed.pool) if observed.pool is not None else None
     return settle(
-        _draft(queue, observed, no(trouble)),
+        draft_of(queue, observed, no(trouble)),
         now,
         actions=[] if action is None or isinstance(action, Blocked) else [action],
         requeue_after=RETRY_AFTER,
@@ -107,21 +114,10 @@ def _as_declared(queue: Queue, row: QueueRow) -> bool:
     )
 
 
-def _pool_action(queue: Queue, observed: QueueObserved) -> Action | Blocked | None:
-    uid, child = queue.metadata.uid, observed.pool
-    if queue.spec.workers is not None:
-        manifest = render_worker_pool(queue, queue.spec.workers)
-        return plan_child(WORKER_POOL, child, manifest, uid)
-    if child is None:
-        return None
-    live = read_metadata(child.live)
-    if live.controller_uid != uid or live.being_deleted:
-        return None
-    return DeleteObject(kind=WORKER_POOL, key=live.key, uid=live.uid)
-
-
 def _readiness(queue: Queue, observed: QueueObserved) -> Verdict:
-    in_force = yes(Reason.IN_FORCE, f"Queue {queue.queue_name!r} has the declared limits.")
+    unconfirmed = "" if queue.deletes_rows else _unconfirmed(queue)
+    message = f"Queue {queue.queue_name!r} has the declared limits.{unconfirmed}"
+    in_force = yes(Reason.IN_FORCE, message)
     if queue.spec.workers is None:
         return in_force
     pool = observed.pool
@@ -150,88 +146,12 @@ def _pool_not_ready(queue: Queue, why: str, ready: Mapping[str, Any] | None = No
     return no(Blocked(reason=known, message=f"WorkerPool {queue.metadata.name}: {why}"))
 
 
-def _draft(queue: Queue, observed: QueueObserved, ready: Verdict) -> Draft:
-    database, counts = observed.database, observed.counts
-    found = queue.status.get("database")
-    if isinstance(database, DatabaseObserved):
-        found = database.target.to_status()
-    numbers: dict[str, Any] = {
-        name: queue.status.get(name) for name in ("waiting", "waitingCapped", "running")
-    }
-    if counts is not None:
-        numbers = {
-            "waiting": counts.waiting,
-            "waitingCapped": counts.waiting_capped,
-            "running": counts.running,
-        }
-    informational = {ConditionType.WORKERS_AVAILABLE: _workers(observed)}
-    paused = _paused(queue, observed)
-    if paused is not None:
-        informational[ConditionType.PAUSED] = paused
-    return Draft(
-        subject=queue,
-        ready=ready,
-        informational=informational,
-        facts={
-            "database": found,
-            "queueName": queue.queue_name,
-            "effective": _effective(queue, observed),
-        },
-        numbers=numbers,
-        numbers_written_at=observed.numbers_written_at,
+def _unconfirmed(queue: Queue) -> str:
+    """Say what a policy waits for that deletes rows."""
+    policy = queue.spec.deletion_policy
+    if policy == RETAIN:
+        return ""
+    return (
+        f" deletionPolicy {policy} is not confirmed, so a deletion keeps the row: it takes the "
+        f"annotation {CONFIRM_DELETE}: {queue.queue_name}"
     )
-
-
-def _asked(observed: QueueObserved) -> bool:
-    """Tell whether the rows could be read."""
-    return isinstance(observed.database, DatabaseObserved) and observed.database.state.migrated
-
-
-def _holds_row(queue: Queue, observed: QueueObserved) -> QueueRow | None:
-    """Return the row if it is this Queue's."""
-    row, owner = observed.row, owner_of(queue, observed.operator.cluster_uid)
-    return row if row is not None and row.owner == owner else None
-
-
-def _effective(queue: Queue, observed: QueueObserved) -> Mapping[str, Any] | None:
-    """Return what is in force; what was is kept while the database cannot be asked."""
-    row = _holds_row(queue, observed)
-    if row is not None:
-        return effective_configuration(row.settings, paused=row.paused, closed=row.closed)
-    return None if _asked(observed) else queue.status.get("effective")
-
-
-def _paused(queue: Queue, observed: QueueObserved) -> Verdict | None:
-    """Say whether anything starts; nothing is said of a row that another has."""
-    row = _holds_row(queue, observed)
-    if row is None:
-        message = "The database could not be asked whether the queue is paused."
-        unknown = Verdict(status="Unknown", reason=Reason.NOT_SAMPLED, message=message)
-        return None if _asked(observed) else unknown
-    closed = " The queue is closed: enqueueing is refused." if row.closed else ""
-    if not row.paused:
-        message = f"Workflows start as the limits allow.{closed}"
-        return Verdict(status="False", reason=Reason.NOT_PAUSED, message=message)
-    if queue.spec.paused:
-        return yes(
-            Reason.PAUSED_BY_MANIFEST, f"Nothing starts: the manifest says paused: true.{closed}"
-        )
-    return yes(
-        Reason.PAUSED_BY_HAND,
-        f"Nothing starts since `towpath queue pause {queue.queue_name}`; `towpath queue resume "
-        f"{queue.queue_name}` ends that.{closed}",
-    )
-
-
-def _workers(observed: QueueObserved) -> Verdict:
-    workers = observed.counts.workers if observed.counts is not None else None
-    if workers is None:
-        message = "The database could not be asked for the queue's workers."
-        return Verdict(status="Unknown", reason=Reason.NOT_SAMPLED, message=message)
-    if workers > 0:
-        return yes(Reason.SERVED, "At least one live worker serves the queue.")
-    message = "No live worker serves the queue, and no WorkerPool lists it. Add `workers` to it."
-    if observed.serving:
-        pools = ", ".join(sorted(observed.serving))
-        message = f"No live worker serves the queue now; it is of WorkerPool {pools}."
-    return Verdict(status="False", reason=Reason.NOT_SERVED, message=message)

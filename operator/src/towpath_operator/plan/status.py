@@ -21,6 +21,7 @@ SMALLEST_CHANGE: Final = 0.1
 
 PASSING: Final = frozenset(
     {
+        Reason.DELETING,
         Reason.PODS_STARTING,
         Reason.POOL_NOT_READY,
         Reason.RETRYING,
@@ -62,6 +63,7 @@ class Draft:
         informational: Conditions beside it.
         facts: Fields whose change is written at once.
         numbers: Fields that change all the time and are written sparingly.
+        words: Fields that are written beside the numbers, and never for their own sake.
         numbers_written_at: When numbers were last written.
     """
 
@@ -70,6 +72,7 @@ class Draft:
     informational: Mapping[ConditionType, Verdict] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    words: Mapping[str, Any] = field(default_factory=dict)
     numbers_written_at: datetime | None = None
 
 
@@ -91,11 +94,12 @@ def settle(
     generation = draft.subject.metadata.generation
     stated = make_conditions(previous, generation, draft.ready, draft.informational, now)
     facts = _present({"observedGeneration": generation, **draft.facts, "conditions": stated})
-    numbers = _present(draft.numbers)
-    old_numbers = {name: previous[name] for name in draft.numbers if name in previous}
+    sparing = {**draft.numbers, **draft.words}
+    numbers = _present(sparing)
+    old_numbers = {name: previous[name] for name in sparing if name in previous}
     facts_changed = facts != {k: v for k, v in previous.items() if k not in old_numbers}
     wait = _wait_for_numbers(draft, now)
-    worth = _worth_writing(old_numbers, numbers)
+    worth = _worth_writing(old_numbers, numbers, draft.numbers)
     take_numbers = numbers != old_numbers and (facts_changed or (worth and not wait))
     if worth and wait and not facts_changed:
         requeue_after = wait if requeue_after is None else min(wait, requeue_after)
@@ -252,13 +256,13 @@ def _wait_for_numbers(draft: Draft, now: datetime) -> timedelta | None:
     return left if left > timedelta(0) else None
 
 
-def _worth_writing(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return any(_weighs(old.get(name), new.get(name)) for name in {*old, *new})
+def _worth_writing(old: Mapping[str, Any], new: Mapping[str, Any], names: Iterable[str]) -> bool:
+    return any(_weighs(old.get(name), new.get(name)) for name in names)
 
 
 def _weighs(old: Any, new: Any) -> bool:
     """Tell whether a number changed by a tenth, or to or from zero."""
-    if old is None or new is None or isinstance(new, bool):
+    if old is None or new is None or isinstance(new, bool | str):
         return bool(old != new)
     return bool(
         (old == 0) != (new == 0) or (old != new and abs(new - old) >= SMALLEST_CHANGE * old)

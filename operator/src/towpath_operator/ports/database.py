@@ -16,6 +16,7 @@ from towpath_operator.plan.observed import (
     Blocked,
     DatabaseState,
     DatabaseTarget,
+    HeldBack,
     Owner,
     QueueCounts,
     QueueRow,
@@ -57,6 +58,15 @@ class Databases(Protocol):
         self, target: DatabaseTarget, queue_names: Sequence[str]
     ) -> Mapping[str, QueueCounts]:
         """Count the work of some queues. Raises `DatabaseError`."""
+        ...
+
+    async def explain(
+        self, target: DatabaseTarget, queue_names: Sequence[str]
+    ) -> Mapping[str, HeldBack]:
+        """Say of some queues what holds back what waits in them; one without a row is left out.
+
+        Raises `DatabaseError`.
+        """
         ...
 
     async def migrate(self, target: DatabaseTarget) -> None:

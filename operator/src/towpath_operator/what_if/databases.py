@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from towpath.domain.deletion import Cleared, Clearing, Walk
 from towpath.domain.queue import QueueSettings, Retention
-from towpath_operator.plan.observed import DatabaseTarget, Owner, QueueCounts, QueueRow
+from towpath_operator.plan.observed import DatabaseTarget, HeldBack, Owner, QueueCounts, QueueRow
 from towpath_operator.plan.proof import Proof
 from towpath_operator.plan.schema_facts import APPLIED, SchemaFacts
 from towpath_operator.ports.cluster import ObjectKey
@@ -58,6 +58,13 @@ class WhatIfDatabases:
         if target.key in self._migrated:
             return {}
         return await self._below.count(target, queue_names)
+
+    async def explain(
+        self, target: DatabaseTarget, queue_names: Sequence[str]
+    ) -> Mapping[str, HeldBack]:
+        """Say nothing: it is not about what would change."""
+        del target, queue_names
+        return {}
 
     async def migrate(self, target: DatabaseTarget) -> None:
         """Let the schema be of this operator's version."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from towpath.domain.ids import Seq
 
@@ -34,6 +35,9 @@ class Walk:
 
     beyond: Seq = Seq(0)  # noqa: RUF009 - an int
     left: tuple[Seq, ...] = ()
+
+
+FROM_THE_START: Final = Walk()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

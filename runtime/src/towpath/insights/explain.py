@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from towpath.domain.errors import WorkflowNotFoundError
@@ -48,6 +49,18 @@ async def explain_queue(session: Session, statements: Statements, name: str) -> 
     seen = await observe(session, statements, queue=name)
     if seen is None:
         raise await queues.not_found(session, statements, name)
+    return _of_queue(seen)
+
+
+async def explain_queues(
+    session: Session, statements: Statements, names: Iterable[str]
+) -> list[Explanation]:
+    """Say what holds some queues back now; one without a row is left out."""
+    looks = [await observe(session, statements, queue=name) for name in names]
+    return [_of_queue(seen) for seen in looks if seen is not None]
+
+
+def _of_queue(seen: Seen) -> Explanation:
     reasons = why_queue(seen)
     waits = f"{agree(seen.waiting, 'waits', 'wait')}; " if seen.waiting else ""
     over = f"{agree(seen.awake, 'wait is over', 'waits are over')}; " if seen.awake else ""
