@@ -2,4 +2,9 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.apps", "tests.cluster.fixtures"]
+pytest_plugins = [
+    "tests.fixtures.postgres",
+    "tests.fixtures.logins",
+    "tests.fixtures.apps",
+    "tests.cluster.fixtures",
+]
