@@ -25,7 +25,13 @@ from towpath_operator.plan.observed import (
     QueueCounts,
     QueueRow,
 )
-from towpath_operator.ports.cluster import ObjectKey
+from towpath_operator.ports.cluster import (
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    ObjectKey,
+)
 
 API_VERSION = "towpath.dev/v1alpha1"
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -185,3 +191,22 @@ def pods_ready(number: int) -> dict[str, Any]:
         "availableReplicas": number,
         "readyReplicas": number,
     }
+
+
+CHILDREN = {
+    SECRET: "secret",
+    DEPLOYMENT: "deployment",
+    POD_DISRUPTION_BUDGET: "disruption_budget",
+}
+
+
+def children_of(plan: Plan, status: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what a pool's observation has after its first plan, with this status of the Deployment."""
+    made = [action for action in plan.actions if isinstance(action, CreateObject)]
+    facts: dict[str, Any] = {
+        CHILDREN[one.kind]: live(one, status if one.kind == DEPLOYMENT else None)
+        for one in made
+        if one.kind in CHILDREN
+    }
+    revisions = [live(one) for one in made if one.kind == CONTROLLER_REVISION]
+    return {**facts, "revisions": tuple(revisions)}

@@ -14,8 +14,8 @@ from tests.unit.operator.builders import (
     NOW,
     OPERATOR,
     URI,
+    children_of,
     condition,
-    live,
     pods_ready,
     pool,
     queue,
@@ -24,10 +24,15 @@ from tests.unit.operator.builders import (
 )
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.workerpool import WorkerPool
-from towpath_operator.plan.actions import ApplyObject, CreateObject, Plan
+from towpath_operator.plan.actions import ApplyObject, CheckObject, CreateObject, Plan
 from towpath_operator.plan.observed import Blocked, Child, DatabaseState, WorkerPoolObserved
 from towpath_operator.plan.workerpool import plan_worker_pool
-from towpath_operator.ports.cluster import DEPLOYMENT, SECRET
+from towpath_operator.ports.cluster import (
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+)
 
 AWAY = replace(
     DATABASE,
@@ -52,11 +57,8 @@ def observed(**facts: Any) -> WorkerPoolObserved:
 def children(declared: WorkerPool = POOL, **facts: Any) -> dict[str, Any]:
     """Return the pool's children as they are after its first plan, with all pods available."""
     plan = plan_worker_pool(declared, observed(**facts), NOW)
-    secret, deployment = plan.actions
-    assert isinstance(secret, CreateObject)
-    assert isinstance(deployment, CreateObject)
-    wanted = deployment.manifest["spec"]["replicas"]
-    return {"secret": live(secret), "deployment": live(deployment, status=pods_ready(wanted))}
+    (wanted,) = replicas(plan)
+    return children_of(plan, pods_ready(wanted))
 
 
 def planned(declared: WorkerPool = POOL, **facts: Any) -> Plan:
@@ -73,14 +75,30 @@ def replicas(plan: Plan) -> list[int]:
     ]
 
 
+def applied_deployment(plan: Plan) -> ApplyObject:
+    """Return the apply of the Deployment."""
+    (found,) = (a for a in plan.actions if isinstance(a, ApplyObject) and a.kind == DEPLOYMENT)
+    return found
+
+
+def made_deployment(plan: Plan) -> CreateObject:
+    """Return the POST of the Deployment."""
+    (found,) = (a for a in plan.actions if isinstance(a, CreateObject) and a.kind == DEPLOYMENT)
+    return found
+
+
 def with_status(child: Child, **status: Any) -> Child:
     return replace(child, live={**child.live, "status": {**child.live["status"], **status}})
 
 
-def test_a_new_pool_is_a_secret_and_then_a_deployment_of_the_size_that_the_work_asks_for() -> None:
+def test_a_new_pool_is_checked_and_then_made_with_the_size_that_the_work_asks_for() -> None:
     plan = plan_worker_pool(POOL, observed(), NOW)
-    assert [(type(a), a.kind) for a in plan.actions if isinstance(a, CreateObject)] == [
+    check, *made = plan.actions
+    assert isinstance(check, CheckObject)
+    assert [(type(a), a.kind) for a in made if isinstance(a, CreateObject)] == [
+        (CreateObject, CONTROLLER_REVISION),
         (CreateObject, SECRET),
+        (CreateObject, POD_DISRUPTION_BUDGET),
         (CreateObject, DEPLOYMENT),
     ]
     assert replicas(plan) == [2]
@@ -172,8 +190,7 @@ def test_after_a_start_the_deployment_is_applied_once() -> None:
 def test_a_changed_template_is_applied() -> None:
     template = {"spec": {"containers": [{"name": "worker", "image": "shop:2"}]}}
     plan = planned(pool({**POOL_SPEC, "template": template}))
-    (action,) = plan.actions
-    assert isinstance(action, ApplyObject)
+    action = applied_deployment(plan)
     containers = action.manifest["spec"]["template"]["spec"]["containers"]
     assert containers[0]["image"] == "shop:2"
 
@@ -240,7 +257,7 @@ def test_what_runs_goes_on_at_its_size_while_the_database_is_away() -> None:
 def test_a_changed_template_is_applied_also_while_the_database_is_away() -> None:
     template = {"spec": {"containers": [{"name": "worker", "image": "shop:2"}]}}
     plan = planned(pool({**POOL_SPEC, "template": template}), database=AWAY)
-    assert [type(action) for action in plan.actions] == [ApplyObject]
+    assert applied_deployment(plan)
 
 
 def test_a_pool_without_any_queue_waits_for_one() -> None:
@@ -256,9 +273,7 @@ def test_a_pool_serves_the_queues_that_are_there_and_names_the_one_that_is_not()
     plan = plan_worker_pool(declared, observed(), NOW)
     assert reason(plan) == "QueueNotFound"
     assert "shop/post" in condition(plan)["message"]
-    _, deployment = plan.actions
-    assert isinstance(deployment, CreateObject)
-    assert environment(deployment)["TOWPATH_QUEUES"] == "mail"
+    assert environment(made_deployment(plan))["TOWPATH_QUEUES"] == "mail"
 
 
 def environment(action: CreateObject) -> dict[str, Any]:
@@ -272,8 +287,7 @@ def test_a_pool_serves_queues_by_the_name_that_python_says() -> None:
         observed(queues={"mail": queue(spec={"queueName": "letters"})}),
         NOW,
     )
-    assert isinstance(plan.actions[1], CreateObject)
-    assert environment(plan.actions[1])["TOWPATH_QUEUES"] == "letters"
+    assert environment(made_deployment(plan))["TOWPATH_QUEUES"] == "letters"
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,21 @@ from tests.unit.operator.builders import TEMPLATE, URI, metadata, pool, queue
 from towpath_operator.model.parse import parse_worker_pool
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.render.environment import RESERVED, PodDatabase
+from towpath_operator.render.facts import PodFacts, build_id, inputs_hash
 from towpath_operator.render.names import APPLIED_ANNOTATION, hash_of
 from towpath_operator.render.pool import render_deployment, render_secret
 from towpath_operator.render.queue import render_worker_pool
-from towpath_operator.render.template import TemplateError
+from towpath_operator.render.revision import Revision
+from towpath_operator.render.shapes import TemplateError
+from towpath_operator.render.template import render_template
 
 
-def rendered(declared: WorkerPool, **other: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "queue_names": ["mail"],
-        "database": PodDatabase(schema="towpath"),
-        "replicas": 2,
-    }
-    return render_deployment(declared, **{**values, **other})
+def rendered(declared: WorkerPool, *, replicas: int = 2, **other: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"queue_names": ("mail",), "database": PodDatabase(schema="towpath")}
+    facts = PodFacts(**{**values, **other})
+    template = render_template(declared, facts)
+    revision = Revision(number=1, inputs=inputs_hash(declared, facts), template=template)
+    return render_deployment(declared, revision, replicas=replicas)
 
 
 def pod_spec(template: Mapping[str, Any], **other: Any) -> dict[str, Any]:
@@ -54,11 +56,12 @@ def environment(template: Mapping[str, Any] = TEMPLATE) -> dict[str, Any]:
 
 def test_the_deployment_is_named_labelled_and_owned_after_its_pool() -> None:
     deployment = rendered(pool())
-    labels = {"towpath.dev/pool": "mailers", "towpath.dev/deployment": "mailers"}
+    found_by = {"towpath.dev/pool": "mailers", "towpath.dev/deployment": "mailers"}
+    labels = {**found_by, "towpath.dev/build-id": build_id(pool())}
     assert deployment["metadata"]["name"] == "mailers"
     assert deployment["metadata"]["namespace"] == "shop"
     assert deployment["metadata"]["labels"] == labels
-    assert deployment["spec"]["selector"] == {"matchLabels": labels}
+    assert deployment["spec"]["selector"] == {"matchLabels": found_by}
     assert deployment["spec"]["template"]["metadata"]["labels"] == labels
     assert deployment["spec"]["replicas"] == 2
     (reference,) = deployment["metadata"]["ownerReferences"]
@@ -249,7 +252,7 @@ def test_a_default_image_makes_an_empty_template_enough() -> None:
 
 def test_the_annotation_is_the_hash_of_the_rest() -> None:
     deployment = rendered(pool())
-    applied = deployment["metadata"].pop("annotations")[APPLIED_ANNOTATION]
+    applied = deployment["metadata"]["annotations"].pop(APPLIED_ANNOTATION)
     assert applied == hash_of(deployment)
     assert rendered(pool(), replicas=3)["metadata"]["annotations"][APPLIED_ANNOTATION] != applied
 
@@ -260,14 +263,14 @@ def test_the_order_of_a_pools_queues_rolls_no_pods(names: list[str]) -> None:
 
 
 def test_the_secret_holds_the_uri_and_no_hash_of_it() -> None:
-    made = render_secret(pool(), uri=URI)
+    made = render_secret(pool(), "build", uri=URI)
     assert made["metadata"]["name"] == "mailers-database"
     assert base64.b64decode(made["data"]["uri"]).decode() == URI
     assert "annotations" not in made["metadata"]
 
 
 def test_the_secret_holds_the_certificates_that_its_uri_may_name() -> None:
-    made = render_secret(pool(), uri=URI, ca="pem")
+    made = render_secret(pool(), "build", uri=URI, ca="pem")
     assert base64.b64decode(made["data"]["ca.crt"]) == b"pem"
 
 

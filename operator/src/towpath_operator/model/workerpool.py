@@ -197,7 +197,7 @@ class AutoscalingStatus(Model):
     limited_by: str | None = Field(
         default=None,
         description="What keeps the number from following the work: Minimum, Maximum, IdlePeriod, "
-        "NoSample, StaleSample or DatabaseError.",
+        "NoSample, StaleSample, DatabaseError or Connections.",
     )
 
 
@@ -227,6 +227,20 @@ class WorkerPoolStatus(Model):
     )
     autoscaling: AutoscalingStatus | None = Field(
         default=None, description="What the autoscaler decided last."
+    )
+    build_id: str | None = Field(
+        default=None,
+        description="Names the template and application that the pods are made from; they carry it "
+        "as the label towpath.dev/build-id.",
+    )
+    revision: str | None = Field(
+        default=None,
+        description="The ControllerRevision that keeps the pods' template as it was rendered.",
+    )
+    template_hash: str | None = Field(
+        default=None,
+        description="The hash of the Deployment's pod template, by which that is known again if its "
+        "ControllerRevision is lost.",
     )
     plan: PlanLines = None
     conditions: Conditions = ()

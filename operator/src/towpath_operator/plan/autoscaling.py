@@ -15,11 +15,12 @@ from typing import Final
 
 from towpath.domain.queue import QueueSettings
 from towpath_operator.model.workerpool import Autoscaling
-from towpath_operator.plan.observed import DemandSample, QueueCounts
+from towpath_operator.plan.observed import DemandSample, QueueCounts, Room
 
 IDLE_PERIOD: Final = timedelta(seconds=60)
 STALE_AFTER: Final = timedelta(seconds=150)
 SOONEST: Final = timedelta(seconds=1)
+LOOK_FOR_ROOM: Final = timedelta(seconds=15)
 
 
 class LimitedBy(StrEnum):
@@ -31,6 +32,7 @@ class LimitedBy(StrEnum):
     NO_SAMPLE = "NoSample"
     STALE_SAMPLE = "StaleSample"
     DATABASE_ERROR = "DatabaseError"
+    CONNECTIONS = "Connections"
 
     @property
     def blind(self) -> bool:
@@ -118,6 +120,25 @@ def decide(
     if sample.idle_since is not None:
         look_again = max(SOONEST, sample.idle_since + IDLE_PERIOD - now)
     return Decision(desired=held, limited_by=LimitedBy.IDLE_PERIOD, look_again=look_again)
+
+
+def within_room(decision: Decision, room: Room | None, current: int | None) -> Decision:
+    """Bound a decision by what the database's connections leave to this pool.
+
+    A pool grows into what is free. Where all together have more than there is, since the limit was
+    lowered, each gives up what it has beyond an equal part.
+    """
+    held = decision.limited_by is not None and decision.limited_by.blind
+    if room is None or (held and decision.desired == current):
+        return decision
+    most = room.pods - room.others
+    if room.others + (current or 0) > room.pods:
+        most = max(most, room.pods // room.pools)
+    if decision.desired <= most:
+        return decision
+    return Decision(
+        desired=max(0, most), limited_by=LimitedBy.CONNECTIONS, look_again=LOOK_FOR_ROOM
+    )
 
 
 def _blindness(

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.metadata import read_metadata
 from towpath_operator.plan.actions import ApplyObject, CreateObject
 from towpath_operator.plan.observed import Blocked, Child
-from towpath_operator.ports.cluster import SECRET, Kind, ObjectKey
+from towpath_operator.ports.cluster import (
+    CONTROLLER_REVISION,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    Kind,
+    Manifest,
+    ObjectKey,
+)
 from towpath_operator.render.names import applied_hash
+
+READ_BY_FIELDS: Final = frozenset({SECRET, POD_DISRUPTION_BUDGET, CONTROLLER_REVISION})
+"""Small kinds of which the API server keeps what we send as it is, so that it can be compared."""
+
+_IDENTITY: Final = frozenset({"apiVersion", "kind", "metadata"})
 
 
 def plan_child(
@@ -46,22 +58,39 @@ def name_taken(kind: Kind, key: ObjectKey) -> Blocked:
     )
 
 
-def _differs(kind: Kind, child: Child, manifest: Mapping[str, Any], applied: str) -> bool:
-    if kind == SECRET:
-        # A Secret has no generation, so what it holds is compared with what we would send.
-        metadata = child.live.get("metadata") or {}
-        labels = metadata.get("labels") or {}
-        wanted = manifest["metadata"]["labels"]
-        return bool(
-            (child.live.get("data") or {}) != manifest["data"]
-            or {name: labels.get(name) for name in wanted} != wanted
+def carries(live: Any, wanted: Any) -> bool:
+    """Tell whether a live value has all that is wanted; what it has beside that is others'."""
+    if isinstance(wanted, Mapping):
+        return isinstance(live, Mapping) and all(
+            carries(live.get(name), value) for name, value in wanted.items()
         )
-    live, last = read_metadata(child.live), child.last
+    if isinstance(wanted, list):
+        return (
+            isinstance(live, list)
+            and len(live) == len(wanted)
+            and all(carries(*pair) for pair in zip(live, wanted, strict=True))
+        )
+    return bool(live == wanted)
+
+
+def _differs(kind: Kind, child: Child, manifest: Mapping[str, Any], applied: str) -> bool:
+    last = child.last
+    if last is not None and last.applied != applied:
+        return True
+    if not _carries_metadata(child.live, manifest):
+        return True
+    if kind in READ_BY_FIELDS:
+        rest = {name: value for name, value in manifest.items() if name not in _IDENTITY}
+        return not carries(child.live, rest)
     # Compared is what we sent last, not what came back: defaults and others' fields are no drift. A
     # generation below the last answer's is an old event of a slow watch.
-    return (
-        last is None
-        or last.uid != live.uid
-        or last.applied != applied
-        or live.generation > last.generation
+    live = read_metadata(child.live)
+    return last is None or last.uid != live.uid or live.generation > last.generation
+
+
+def _carries_metadata(live: Manifest, manifest: Mapping[str, Any]) -> bool:
+    """Compare labels and annotations, whose change is no new generation."""
+    have, wanted = live.get("metadata") or {}, manifest["metadata"]
+    return all(
+        carries(have.get(name) or {}, wanted.get(name, {})) for name in ("labels", "annotations")
     )

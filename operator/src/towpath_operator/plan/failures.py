@@ -5,19 +5,27 @@ from __future__ import annotations
 from typing import Final
 
 from towpath_operator.model.conditions import Reason
-from towpath_operator.plan.actions import Action, ApplyObject, CreateObject, Failure
+from towpath_operator.plan.actions import (
+    Action,
+    ApplyObject,
+    CheckObject,
+    CreateObject,
+    Failure,
+)
 from towpath_operator.plan.children import name_taken
 from towpath_operator.plan.pods import refusal_reason
+from towpath_operator.plan.refusals import in_users_terms
 from towpath_operator.ports.cluster import DEPLOYMENT, SECRET, AlreadyExists, ClusterError
 
 _FORBIDDEN: Final = 403
 _REFUSED: Final = frozenset({400, _FORBIDDEN, 422})
+_NAMESPACE_GOES: Final = "because it is being terminated"
 _MESSAGE_LENGTH: Final = 500
 
 
 def explain(action: Action, error: ClusterError) -> Failure:
     """Return the failure that a cluster's refusal of an action is."""
-    if not isinstance(action, CreateObject | ApplyObject):
+    if not isinstance(action, CheckObject | CreateObject | ApplyObject):
         return Failure(reason=None, message=f"the cluster did not do it: {_words(error)}")
     if isinstance(error, AlreadyExists):
         blocked = name_taken(action.kind, action.key)
@@ -26,11 +34,16 @@ def explain(action: Action, error: ClusterError) -> Failure:
     if action.kind == SECRET:
         # The API server may quote what it refuses, and here that holds a password.
         return Failure(reason=None, message=f"{what} was not written (HTTP {error.status})")
-    return Failure(reason=_reason(action, error), message=f"{what} was refused: {_words(error)}")
+    reason = _reason(action, error)
+    words = _words(error)
+    if reason is Reason.TEMPLATE_REJECTED:
+        words = in_users_terms(error.message, action.manifest)[:_MESSAGE_LENGTH]
+        return Failure(reason=reason, message=f"The API server refuses the template: {words}")
+    return Failure(reason=reason, message=f"{what} was refused: {words}")
 
 
-def _reason(action: CreateObject | ApplyObject, error: ClusterError) -> Reason | None:
-    if error.status not in _REFUSED:
+def _reason(action: CheckObject | CreateObject | ApplyObject, error: ClusterError) -> Reason | None:
+    if error.status not in _REFUSED or _NAMESPACE_GOES in error.message:
         return None
     if action.kind != DEPLOYMENT or _lacks_rights(error):
         return refusal_reason(error.message)

@@ -1,4 +1,4 @@
-"""The labels, annotations and names of children."""
+"""The labels, annotations, names and hashes of children."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from towpath_operator.ports.cluster import Kind
 
 POOL_LABEL: Final = "towpath.dev/pool"
 DEPLOYMENT_LABEL: Final = "towpath.dev/deployment"
+BUILD_ID_LABEL: Final = "towpath.dev/build-id"
 APPLIED_ANNOTATION: Final = "towpath.dev/applied"
+REVISION_ANNOTATION: Final = "towpath.dev/revision"
+"""On a Deployment: the ControllerRevision whose pod template it has."""
+
+INPUTS_ANNOTATION: Final = "towpath.dev/inputs"
+"""On a Deployment: the hash of what its pod template was rendered from."""
 
 
 def secret_name(pool: str) -> str:
@@ -31,19 +37,38 @@ def controller_reference(kind: Kind, owner: Metadata) -> dict[str, Any]:
     }
 
 
-def hash_of(manifest: Mapping[str, Any]) -> str:
-    """Return the hash of a manifest's canonical JSON."""
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def canonical_json(value: Any) -> str:
+    """Write a JSON value in the one way that is hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def hash_of(value: Any) -> str:
+    """Return the hash of a JSON value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:32]
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a JSON value without its fields that are null, which say as much as absent ones."""
+    if isinstance(value, Mapping):
+        return {name: without_nulls(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [without_nulls(one) for one in value]
+    return value
 
 
 def with_applied(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest with the annotation that holds its own hash."""
-    annotations = {APPLIED_ANNOTATION: hash_of(manifest)}
-    return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), APPLIED_ANNOTATION: hash_of(manifest)}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
 def applied_hash(manifest: Mapping[str, Any]) -> str:
-    """Read the hash that an object's annotation holds; empty where there is none."""
+    """Return the hash of what is applied: of a Secret, which carries none, only for this process."""
+    return annotation(manifest, APPLIED_ANNOTATION) or hash_of(manifest)
+
+
+def annotation(manifest: Mapping[str, Any], name: str) -> str:
+    """Read an annotation; empty where there is none."""
     annotations = (manifest.get("metadata") or {}).get("annotations") or {}
-    return str(annotations.get(APPLIED_ANNOTATION, ""))
+    return str(annotations.get(name, ""))

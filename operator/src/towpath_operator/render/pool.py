@@ -1,47 +1,73 @@
-"""The children of a WorkerPool: its Deployment and the Secret with its database's URI."""
+"""The children of a WorkerPool: Deployment, PodDisruptionBudget, and the Secret with its URI."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from towpath_operator.model.workerpool import WorkerPool
-from towpath_operator.ports.cluster import DEPLOYMENT, SECRET, WORKER_POOL
-from towpath_operator.render.environment import CA_FILE, DATABASE_FILE, PodDatabase
-from towpath_operator.render.names import controller_reference, secret_name, with_applied
-from towpath_operator.render.template import pool_labels, render_template
+from towpath_operator.ports.cluster import DEPLOYMENT, POD_DISRUPTION_BUDGET, SECRET
+from towpath_operator.render.environment import CA_FILE, DATABASE_FILE
+from towpath_operator.render.metadata import child_metadata, pool_labels
+from towpath_operator.render.names import (
+    INPUTS_ANNOTATION,
+    REVISION_ANNOTATION,
+    secret_name,
+    with_applied,
+)
+from towpath_operator.render.revision import Revision
+
+EVICTED_AT_ONCE: Final = "25%"
+"""A part of the pods, never a least number: that would hold up the drain of a node for one pod."""
 
 
-def render_deployment(
-    pool: WorkerPool,
-    *,
-    queue_names: Sequence[str],
-    database: PodDatabase,
-    replicas: int,
-    default_image: str | None = None,
-) -> dict[str, Any]:
-    """Return the Deployment of a pool, with its number of pods and the hash of it all.
-
-    Raises:
-        TemplateError: the user's template cannot be used.
-    """
+def render_deployment(pool: WorkerPool, revision: Revision, *, replicas: int) -> dict[str, Any]:
+    """Return the Deployment of a pool, with its number of pods and the hash of it all."""
+    metadata = child_metadata(pool, pool.metadata.name, revision.build_id)
+    metadata["annotations"] = {
+        REVISION_ANNOTATION: revision.name(pool),
+        INPUTS_ANNOTATION: revision.inputs,
+    }
+    strategy = pool.spec.strategy
     manifest = {
         "apiVersion": DEPLOYMENT.api_version,
         "kind": DEPLOYMENT.name,
-        "metadata": _child_metadata(pool, pool.metadata.name),
+        "metadata": metadata,
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": pool_labels(pool)},
-            "template": render_template(
-                pool, queue_names=queue_names, database=database, default_image=default_image
-            ),
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {
+                    "maxSurge": strategy.max_surge,
+                    "maxUnavailable": strategy.max_unavailable,
+                },
+            },
+            "template": revision.template,
         },
     }
     return with_applied(manifest)
 
 
-def render_secret(pool: WorkerPool, *, uri: str, ca: str | None = None) -> dict[str, Any]:
+def render_disruption_budget(pool: WorkerPool, build: str) -> dict[str, Any]:
+    """Return what keeps an eviction from taking too many of the pool's pods at once."""
+    return with_applied(
+        {
+            "apiVersion": POD_DISRUPTION_BUDGET.api_version,
+            "kind": POD_DISRUPTION_BUDGET.name,
+            "metadata": child_metadata(pool, pool.metadata.name, build),
+            "spec": {
+                "maxUnavailable": EVICTED_AT_ONCE,
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+                "selector": {"matchLabels": pool_labels(pool)},
+            },
+        }
+    )
+
+
+def render_secret(
+    pool: WorkerPool, build: str, *, uri: str, ca: str | None = None
+) -> dict[str, Any]:
     """Return the Secret `<pool>-database`: the URI, and the certificates that it may name.
 
     It has no hash annotation: a hash of a URI is a way to guess the password in it.
@@ -50,16 +76,7 @@ def render_secret(pool: WorkerPool, *, uri: str, ca: str | None = None) -> dict[
     return {
         "apiVersion": SECRET.api_version,
         "kind": SECRET.name,
-        "metadata": _child_metadata(pool, secret_name(pool.metadata.name)),
+        "metadata": child_metadata(pool, secret_name(pool.metadata.name), build),
         "type": "Opaque",
         "data": {name: base64.b64encode(value.encode()).decode() for name, value in values.items()},
-    }
-
-
-def _child_metadata(pool: WorkerPool, name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "namespace": pool.metadata.namespace,
-        "labels": pool_labels(pool),
-        "ownerReferences": [controller_reference(WORKER_POOL, pool.metadata)],
     }

@@ -27,3 +27,20 @@ def render_worker_pool(queue: Queue, workers: PoolTemplate) -> dict[str, Any]:
         },
     }
     return with_applied(manifest)
+
+
+def without_replicas(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the WorkerPool of a Queue with its number of pods left to others."""
+    spec = {name: value for name, value in manifest["spec"].items() if name != "replicas"}
+    metadata = {name: v for name, v in manifest["metadata"].items() if name != "annotations"}
+    return with_applied({**manifest, "metadata": metadata, "spec": spec})
+
+
+def render_replicas(queue: Queue, number: int) -> dict[str, Any]:
+    """Return the part of a Queue's WorkerPool that is its number of pods."""
+    return {
+        "apiVersion": WORKER_POOL.api_version,
+        "kind": WORKER_POOL.name,
+        "metadata": {"name": queue.metadata.name, "namespace": queue.metadata.namespace},
+        "spec": {"replicas": number},
+    }

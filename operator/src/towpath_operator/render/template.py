@@ -12,76 +12,65 @@ from towpath_operator.render.environment import (
     DATABASE_MOUNT,
     HTTP_PORT,
     RESERVED,
-    PodDatabase,
     worker_environment,
 )
-from towpath_operator.render.names import DEPLOYMENT_LABEL, POOL_LABEL, secret_name
+from towpath_operator.render.facts import PodFacts, build_id
+from towpath_operator.render.metadata import child_labels, pool_labels
+from towpath_operator.render.names import secret_name, without_nulls
+from towpath_operator.render.security import secure_container, secure_pod
+from towpath_operator.render.shapes import Json, TemplateError, object_at, objects_at
 
 WORKER: Final = "worker"
 DATABASE_VOLUME: Final = "towpath-database"
 GRACE_AFTER_DRAIN_SECONDS: Final = 20
-
-Json = dict[str, Any]
-
-
-class TemplateError(ValueError):
-    """The pod template cannot be used; `field` is the path of the part that is wrong."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
-        self.reason = reason
+TEMPLATE: Final = "spec.template"
+SPEC: Final = f"{TEMPLATE}.spec"
 
 
-def render_template(
-    pool: WorkerPool,
-    *,
-    queue_names: Sequence[str],
-    database: PodDatabase,
-    default_image: str | None,
-) -> Json:
+def render_template(pool: WorkerPool, facts: PodFacts) -> Json:
     """Return the pod template of a pool.
 
     Raises:
-        TemplateError: the user's template has the wrong shape, names no image or sets a reserved
-            variable.
+        TemplateError: the user's template has the wrong shape, names no image or sets what is
+            reserved.
     """
-    template = copy.deepcopy(pool.spec.template)
-    metadata = _object(template.get("metadata"), "spec.template.metadata")
-    spec = _object(template.get("spec"), "spec.template.spec")
-    containers = _containers(spec, default_image)
+    template: Json = without_nulls(copy.deepcopy(pool.spec.template))
+    metadata = object_at(template, "metadata", TEMPLATE)
+    spec = object_at(template, "spec", TEMPLATE)
+    containers = _containers(spec, facts.default_image)
+    initial = objects_at(spec, "initContainers", SPEC)
+    for field, group in (("containers", containers), ("initContainers", initial)):
+        for index, container in enumerate(group):
+            path = f"{SPEC}.{field}[{index}]"
+            _refuse_reserved(container, path)
+            secure_container(container, path)
     worker = next((c for c in containers if c["name"] == WORKER), containers[0])
-    _refuse_reserved(containers, "containers")
-    _refuse_reserved(_objects(spec, "initContainers"), "initContainers")
-    _fill_worker(worker, pool, queue_names, database)
+    _fill_worker(worker, f"{SPEC}.containers[{containers.index(worker)}]", pool, facts)
     _add_database_volume(spec, pool)
-    _secure(spec, containers)
-    drain = math.ceil(pool.spec.drain.duration.total_seconds())
-    spec["terminationGracePeriodSeconds"] = max(
-        drain + GRACE_AFTER_DRAIN_SECONDS, _whole(spec.get("terminationGracePeriodSeconds"))
-    )
-    labels = _object(metadata.get("labels"), "spec.template.metadata.labels")
-    metadata["labels"] = labels | pool_labels(pool)
+    secure_pod(spec, SPEC)
+    spec.setdefault("topologySpreadConstraints", _soft_spread(pool))
+    spec["terminationGracePeriodSeconds"] = _grace(spec, pool)
+    metadata["labels"] = _labels(metadata, pool)
     return {**template, "metadata": metadata, "spec": spec | {"containers": containers}}
 
 
-def pool_labels(pool: WorkerPool) -> dict[str, str]:
-    """Return the labels of all children; they are the Deployment's selector too."""
-    return {POOL_LABEL: pool.metadata.name, DEPLOYMENT_LABEL: pool.metadata.name}
-
-
 def _containers(spec: Json, default_image: str | None) -> list[Json]:
-    containers = _objects(spec, "containers")
+    containers = objects_at(spec, "containers", SPEC)
     if not containers and default_image is not None:
         containers = [{"name": WORKER}]
     if not containers:
         raise TemplateError(
-            "spec.template.spec.containers", "must have a container called worker with an image"
+            f"{SPEC}.containers", "must have a container called worker with an image"
         )
+    names: list[str] = []
     for index, container in enumerate(containers):
-        path = f"spec.template.spec.containers[{index}]"
-        if not isinstance(container.get("name"), str):
+        path = f"{SPEC}.containers[{index}]"
+        name = container.get("name")
+        if not isinstance(name, str) or not name:
             raise TemplateError(f"{path}.name", "required, but not there")
+        if name in names:
+            raise TemplateError(f"{path}.name", f"another container is called {name!r} too")
+        names.append(name)
         if default_image is not None:
             container.setdefault("image", default_image)
         if not isinstance(container.get("image"), str) or not container["image"]:
@@ -89,27 +78,26 @@ def _containers(spec: Json, default_image: str | None) -> list[Json]:
     return containers
 
 
-def _refuse_reserved(containers: Iterable[Json], field: str) -> None:
-    for index, container in enumerate(containers):
-        for entry in _objects(container, "env"):
-            if entry.get("name") in RESERVED:
-                raise TemplateError(
-                    f"spec.template.spec.{field}[{index}].env",
-                    f"{entry['name']} is set by Towpath; leave it out",
-                )
+def _refuse_reserved(container: Json, path: str) -> None:
+    """Refuse what the operator sets; from an envFrom its own value wins, since it stands in `env`."""
+    for entry in objects_at(container, "env", path):
+        name = entry.get("name")
+        if isinstance(name, str) and name in RESERVED:
+            raise TemplateError(
+                f"{path}.env",
+                f"container {container.get('name')!r} sets {name}, which Towpath sets; leave it out",
+            )
 
 
-def _fill_worker(
-    worker: Json, pool: WorkerPool, queue_names: Sequence[str], database: PodDatabase
-) -> None:
+def _fill_worker(worker: Json, path: str, pool: WorkerPool, facts: PodFacts) -> None:
     if not worker.get("command") and not worker.get("args"):
         worker["command"] = ["towpath", "worker", "run", "--app", pool.spec.application]
     # Ours first: a user's variable may then refer to one of them as $(TOWPATH_POD_NAME).
-    worker["env"] = [*worker_environment(pool, queue_names, database), *_objects(worker, "env")]
-    mounts = _objects(worker, "volumeMounts")
+    ours = worker_environment(pool, facts.queue_names, facts.database)
+    worker["env"] = [*ours, *objects_at(worker, "env", path)]
     # Without subPath, so that the kubelet brings a rotated Secret into a running pod.
-    mounts.append({"name": DATABASE_VOLUME, "mountPath": DATABASE_MOUNT, "readOnly": True})
-    worker["volumeMounts"] = mounts
+    mount = {"name": DATABASE_VOLUME, "mountPath": DATABASE_MOUNT, "readOnly": True}
+    worker["volumeMounts"] = [*objects_at(worker, "volumeMounts", path), mount]
     worker.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     for name, probe in _probes().items():
         worker.setdefault(name, probe)
@@ -127,57 +115,42 @@ def _probes() -> dict[str, Json]:
 
 
 def _add_database_volume(spec: Json, pool: WorkerPool) -> None:
-    volumes = _objects(spec, "volumes")
+    volumes = objects_at(spec, "volumes", SPEC)
     if any(volume.get("name") == DATABASE_VOLUME for volume in volumes):
-        raise TemplateError(
-            "spec.template.spec.volumes", f"{DATABASE_VOLUME} is Towpath's own name"
-        )
+        raise TemplateError(f"{SPEC}.volumes", f"{DATABASE_VOLUME} is Towpath's own name")
     secret = {"secretName": secret_name(pool.metadata.name)}
     spec["volumes"] = [*volumes, {"name": DATABASE_VOLUME, "secret": secret}]
 
 
-def _secure(spec: Json, containers: Sequence[Json]) -> None:
-    """Fill in the restricted Pod Security Standard where the template is silent."""
-    context = _object(spec.get("securityContext"), "spec.template.spec.securityContext")
-    spec["securityContext"] = context
-    if context.get("runAsUser") != 0:
-        context.setdefault("runAsNonRoot", True)
-    context.setdefault("seccompProfile", {"type": "RuntimeDefault"})
-    spec.setdefault("automountServiceAccountToken", False)
-    initial = _objects(spec, "initContainers")
-    if initial:
-        spec["initContainers"] = initial
-    for container in (*containers, *initial):
-        _secure_container(container)
+def _soft_spread(pool: WorkerPool) -> Sequence[Json]:
+    """Spread pods over nodes, as long as that keeps none from running."""
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": pool_labels(pool)},
+        }
+    ]
 
 
-def _secure_container(container: Json) -> None:
-    context = _object(container.get("securityContext"), "securityContext of a container")
-    container["securityContext"] = context
-    if context.get("runAsUser") == 0:
-        context.setdefault("runAsNonRoot", False)
-    capabilities = _object(context.get("capabilities"), "capabilities of a container")
-    added = capabilities.get("add") or []
-    # The API refuses a ban on escalation beside what implies it.
-    if not context.get("privileged") and not {"SYS_ADMIN", "CAP_SYS_ADMIN"} & set(map(str, added)):
-        context.setdefault("allowPrivilegeEscalation", False)
-    context["capabilities"] = {"drop": ["ALL"], **capabilities}
+def _grace(spec: Json, pool: WorkerPool) -> int:
+    """Return the drain and 20 s, or what the user gives beyond that."""
+    ours = math.ceil(pool.spec.drain.duration.total_seconds()) + GRACE_AFTER_DRAIN_SECONDS
+    theirs = spec.get("terminationGracePeriodSeconds", ours)
+    if not isinstance(theirs, int) or isinstance(theirs, bool):
+        raise TemplateError(
+            f"{SPEC}.terminationGracePeriodSeconds", "must be a whole number of seconds"
+        )
+    return max(ours, theirs)
 
 
-def _object(value: Any, field: str) -> Json:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise TemplateError(field, "must be an object")
-    return value
-
-
-def _objects(parent: Json, field: str) -> list[Json]:
-    value = parent.get(field) or []
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise TemplateError(f"spec.template: {field}", "must be a list of objects")
-    return value
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+def _labels(metadata: Json, pool: WorkerPool) -> dict[str, Any]:
+    theirs = object_at(metadata, "labels", f"{TEMPLATE}.metadata")
+    ours = child_labels(pool, build_id(pool))
+    taken: Iterable[str] = sorted(set(theirs) & set(ours))
+    for name in taken:
+        raise TemplateError(
+            f"{TEMPLATE}.metadata.labels", f"{name} is set by Towpath; leave it out"
+        )
+    return theirs | ours

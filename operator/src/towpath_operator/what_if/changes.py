@@ -19,6 +19,8 @@ ROLLS_PODS: Final = "the pods are replaced"
 _BOOKKEEPING: Final = frozenset(
     {
         "metadata.annotations.towpath.dev/applied",
+        "metadata.annotations.towpath.dev/inputs",
+        "metadata.annotations.towpath.dev/revision",
         "metadata.annotations.deployment.kubernetes.io/revision",
         "metadata.creationTimestamp",
         "metadata.generation",

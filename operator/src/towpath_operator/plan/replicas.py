@@ -1,0 +1,116 @@
+"""Decides which number goes into the Deployment's spec.replicas when others write it too.
+
+Another's number is overwritten. A manager that writes it again within five minutes is not fought: an
+HPA would scale up and down thousands of times a day. Its number stays, and the pool says so, until it
+has been quiet for five minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from towpath_operator.model.conditions import ConditionType, Reason
+from towpath_operator.model.metadata import read_time
+from towpath_operator.model.workerpool import WorkerPool
+from towpath_operator.plan.observed import Blocked, Child, WorkerPoolObserved
+from towpath_operator.ports.cluster import FIELD_MANAGER, Manifest
+
+QUIET: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """The number to apply.
+
+    Attributes:
+        number: How many pods the Deployment is to have.
+        overwrites: Whose number that undoes; None where nobody's.
+        conflict: Why it is not the number that was decided; None where it is.
+        look_again: When that may have ended.
+    """
+
+    number: int
+    overwrites: str | None = None
+    conflict: Blocked | None = None
+    look_again: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Writer:
+    manager: str
+    at: datetime
+
+
+def choose_replicas(
+    pool: WorkerPool, observed: WorkerPoolObserved, decided: int, now: datetime
+) -> Replicas:
+    """Return the decided number, or another's where its writer is not to be fought."""
+    deployment = observed.deployment
+    if deployment is None or _is_old(deployment):
+        return Replicas(number=decided)
+    writer = _other_writer(deployment.live)
+    live = int((deployment.live.get("spec") or {}).get("replicas", 1))
+    if writer is None or live == decided:
+        return Replicas(number=decided)
+    quiet_at = writer.at + QUIET
+    if now < quiet_at and (_yields(pool) or _wrote_again(writer, observed)):
+        message = (
+            f"{writer.manager} keeps writing spec.replicas of Deployment {pool.metadata.key}; "
+            f"{live} stays, where {decided} is wanted. Have it scale the WorkerPool, with "
+            "autoscaling.mode: External, or remove it."
+        )
+        conflict = Blocked(reason=Reason.REPLICAS_CONFLICT, message=message)
+        return Replicas(number=live, conflict=conflict, look_again=quiet_at - now)
+    return Replicas(number=decided, overwrites=writer.manager)
+
+
+def _is_old(deployment: Child) -> bool:
+    """Tell whether the Deployment was read as it was before our last apply."""
+    generation = int((deployment.live.get("metadata") or {}).get("generation", 0))
+    return deployment.last is not None and generation < deployment.last.generation
+
+
+def _yields(pool: WorkerPool) -> bool:
+    """Tell whether another's number was left to it when the pool was planned last."""
+    return any(
+        one.get("type") == ConditionType.AUTOSCALING_ACTIVE
+        and one.get("reason") == Reason.REPLICAS_CONFLICT
+        for one in pool.status.get("conditions") or ()
+    )
+
+
+def _wrote_again(writer: _Writer, observed: WorkerPoolObserved) -> bool:
+    before = observed.overwritten
+    if before is None or before.manager != writer.manager:
+        return False
+    return writer.at < before.at + QUIET
+
+
+def _other_writer(live: Manifest) -> _Writer | None:
+    """Return who else owns spec.replicas, the last one of several."""
+    writers = sorted(_writers(live), key=lambda writer: writer.at)
+    return writers[-1] if writers else None
+
+
+def _writers(live: Manifest) -> Iterator[_Writer]:
+    for entry in _entries(live):
+        at = read_time(entry.get("time"))
+        manager = str(entry.get("manager", ""))
+        if manager != FIELD_MANAGER and at is not None:
+            yield _Writer(manager=manager, at=at)
+
+
+def owners_of_replicas(live: Manifest) -> set[str]:
+    """Return the field managers that spec.replicas of an object belongs to."""
+    return {str(entry.get("manager", "")) for entry in _entries(live)}
+
+
+def _entries(live: Manifest) -> Iterator[Mapping[str, Any]]:
+    """Yield the managedFields that have spec.replicas; by /scale it is written under another entry."""
+    for entry in (live.get("metadata") or {}).get("managedFields") or ():
+        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if "f:replicas" in spec:
+            yield entry
