@@ -275,13 +275,15 @@ def install(cluster: Cluster) -> None:
     cluster.apply(rendered)
 
 
-def kubeconfig_of_operator(cluster: Cluster, folder: Path) -> Path:
+def kubeconfig_of_operator(
+    cluster: Cluster, folder: Path, *, release: str = RELEASE, namespace: str = OPERATOR_NAMESPACE
+) -> Path:
     """Write a kubeconfig that has the rights of the chart's ServiceAccount and no others."""
     token = cluster.kubectl(
         "create",
         "token",
-        RELEASE,
-        f"--namespace={OPERATOR_NAMESPACE}",
+        release,
+        f"--namespace={namespace}",
         "--duration=6h",
     ).strip()
     config = yaml.safe_load(
