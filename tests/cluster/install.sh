@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages whose commands the single node needs and this machine lacks.
+# Installs the Debian packages whose commands the single node, and the tests of a pooler, need and this
+# machine lacks.
 # With nothing missing it runs no package manager, so it needs neither root nor Debian then.
 set -eu
 
@@ -24,6 +25,7 @@ ip iproute2
 unshare util-linux
 setpriv util-linux
 openssl openssl
+pgbouncer pgbouncer
 LIST
 
 [ -z "$missing" ] && exit 0

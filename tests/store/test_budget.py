@@ -139,7 +139,7 @@ def test_connections_of_many_threads_are_never_more_than_the_budget(endpoint: En
         BlockingConnections(endpoint, size=3, budget=budget, connect=open_counted) for _ in range(2)
     ]
     with ThreadPoolExecutor(8) as threads:
-        numbers = threads.map(lambda number: lenders[number % 2].run(pid), range(200))
+        numbers = threads.map(lambda number: lenders[number % 2].run(pid), range(60))
         assert all(numbers)
     assert max(at_once) <= 3
     for lender in lenders:
