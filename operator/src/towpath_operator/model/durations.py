@@ -65,13 +65,22 @@ def duration_field(*, description: str, **options: Any) -> Any:
 
 def duration_rule(
     field: str,
-    read: Callable[[Any], str],
+    read: Callable[[Any], str | None],
     *,
     message: str,
     most: timedelta,
     least: timedelta = timedelta(0),
 ) -> Rule:
-    """Bound a duration, which `read` takes from the object; the bounds are allowed themselves."""
+    """Bound a duration, which `read` takes from the object; the bounds are allowed themselves.
+
+    A duration that is left out breaks no rule.
+    """
+
+    def holds(part: Any) -> bool:
+        text = read(part)
+        within = (nanoseconds(shortest), nanoseconds(longest))
+        return text is None or within[0] <= nanoseconds(text) <= within[1]
+
     shortest, longest = format_duration(least), format_duration(most)
     bounds = [f"duration(self) >= duration('{shortest}')"] if least else []
     bounds.append(f"duration(self) <= duration('{longest}')")
@@ -80,5 +89,5 @@ def duration_rule(
         message=message,
         cel=" && ".join(bounds),
         of_value=True,
-        holds=lambda part: nanoseconds(shortest) <= nanoseconds(read(part)) <= nanoseconds(longest),
+        holds=holds,
     )
