@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -111,6 +110,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = SERVER_TIMEOUT
     settings.watching.client_timeout = CLIENT_TIMEOUT
     settings.networking.request_timeout = 30.0
+    # An event is handed on at once: nothing is left to be finished, when idle or at the end.
+    settings.queueing.idle_timeout = settings.queueing.exit_timeout = 0.2
     # Read for the objects' marks of kopf's own, of which there are none.
     settings.persistence.finalizer = "towpath.dev/none"
     return settings
@@ -133,7 +134,6 @@ class Watch:
         self._stop: Callable[[], object] = lambda: None
         self._stopped = threading.Event()
         self._ready = threading.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kopf")
 
     @property
     def ready(self) -> bool:
@@ -144,14 +144,22 @@ class Watch:
         """Watch until stopped, and begin anew where kopf gives up on a request or a stream."""
         loop = asyncio.get_running_loop()
         registry = registry_for(_Post(loop, self._listener), self._login)
-        await loop.run_in_executor(self._thread, self._run, registry)
+        ended = asyncio.Event()
+
+        def run() -> None:
+            self._run(registry)
+            with contextlib.suppress(RuntimeError):  # nobody waits any more
+                loop.call_soon_threadsafe(ended.set)
+
+        # A daemon: it writes nothing, and may take many seconds to end after a request that failed.
+        threading.Thread(target=run, name="kopf", daemon=True).start()
+        await ended.wait()
 
     def stop(self) -> None:
         """Have `run` return soon."""
         self._stopped.set()
         with contextlib.suppress(RuntimeError):  # kopf's loop has ended by itself
             self._stop()
-        self._thread.shutdown(wait=False)
 
     def _run(self, registry: kopf.OperatorRegistry) -> None:
         least, most = PAUSE_SECONDS
