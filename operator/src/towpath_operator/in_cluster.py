@@ -16,12 +16,14 @@ from towpath_operator.adapters.kubernetes import KubernetesCluster, Requests, cl
 from towpath_operator.adapters.kubernetes_lease import KubernetesLease
 from towpath_operator.adapters.kubernetes_watch import ChildrenWatch
 from towpath_operator.adapters.postgres import PostgresDatabases
+from towpath_operator.adapters.seeing_cluster import SeeingCluster
+from towpath_operator.adapters.sightings import Sightings
 from towpath_operator.assembly import assemble, now, read_cluster_uid
 from towpath_operator.bindings import Watch
 from towpath_operator.controller import Controller
 from towpath_operator.definitions import DefinitionsCheck
 from towpath_operator.leadership import Elector, LeaseFence
-from towpath_operator.ports.cluster import ClusterError, Manifest, ObjectKey
+from towpath_operator.ports.cluster import ClusterError, Kind, Manifest, ObjectKey
 from towpath_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -57,8 +59,11 @@ async def run_in_cluster(settings: Settings, note: Callable[[Running], None]) ->
     """Stand by until we lead, then lead until cancelled; returns only by an error."""
     fence = LeaseFence(_end)
     requests = Requests(client_configuration(settings.kubeconfig), guard=fence.check)
-    cluster = KubernetesCluster(
-        requests, instance=settings.pod_name, namespaces=settings.namespaces
+    cluster = SeeingCluster(
+        requests,
+        instance=settings.pod_name,
+        namespaces=settings.namespaces,
+        resync=settings.resync,
     )
     databases = PostgresDatabases(fence)
     cluster_uid = settings.cluster_uid or await _cluster_uid(cluster)
@@ -77,7 +82,7 @@ async def run_in_cluster(settings: Settings, note: Callable[[Running], None]) ->
             namespaces=settings.namespaces,
             resync=settings.resync,
         )
-        running.leading = _leading(settings, requests, controller)
+        running.leading = _leading(settings, requests, cluster.sightings, controller)
         metrics.REGISTRY.register(controller.state)
         await _run_together(running.leading)
 
@@ -123,7 +128,27 @@ async def _handing_over(
             await asyncio.to_thread(elector.stop, within=DRAIN_SECONDS)
 
 
-def _leading(settings: Settings, requests: Requests, controller: Controller) -> Leading:
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """Takes in the events of our kinds: first what is there, then who has to do with it."""
+
+    sightings: Sightings
+    controller: Controller
+
+    def noticed(self, kind: Kind, manifest: Manifest) -> None:
+        """Take in an object as it is now."""
+        self.sightings.saw(kind, manifest)
+        self.controller.noticed(kind, manifest)
+
+    def removed(self, kind: Kind, manifest: Manifest) -> None:
+        """Take in that an object is gone."""
+        self.sightings.saw_go(kind, manifest)
+        self.controller.removed(kind, manifest)
+
+
+def _leading(
+    settings: Settings, requests: Requests, sightings: Sightings, controller: Controller
+) -> Leading:
     loop = asyncio.get_running_loop()
 
     def child_changed(pool: ObjectKey) -> None:
@@ -132,10 +157,17 @@ def _leading(settings: Settings, requests: Requests, controller: Controller) -> 
     def tell_pod(pool: ObjectKey, pod: Manifest) -> None:
         loop.call_soon_threadsafe(controller.pod_noticed, pool, pod)
 
+    children = ChildrenWatch(
+        requests, child_changed, settings.namespaces, sightings=sightings, tell_pod=tell_pod
+    )
     return Leading(
         controller,
-        ChildrenWatch(requests, child_changed, settings.namespaces, tell_pod=tell_pod),
-        Watch(controller, lambda: client_configuration(settings.kubeconfig), settings.namespaces),
+        children,
+        Watch(
+            _Listener(sightings, controller),
+            lambda: client_configuration(settings.kubeconfig),
+            settings.namespaces,
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import urllib3
 
 from towpath_operator.adapters.kubernetes import TIMEOUT_SECONDS, Requests, path_of
+from towpath_operator.adapters.sightings import Sightings
 from towpath_operator.ports.cluster import (
     DEPLOYMENT,
     POD,
@@ -63,10 +64,12 @@ class ChildrenWatch:
         wake: Callable[[ObjectKey], None],
         namespaces: Sequence[str] = (),
         *,
+        sightings: Sightings | None = None,
         tell_pod: Callable[[ObjectKey, Manifest], None] = lambda _pool, _pod: None,
     ) -> None:
-        """Watch some namespaces; none named is all."""
+        """Watch some namespaces; none named is all. What is seen is kept in `sightings`."""
         self._requests = requests
+        self._sightings = sightings or Sightings(())
         self._wake = wake
         self._tell_pod = tell_pod
         self._stopped = threading.Event()
@@ -127,6 +130,7 @@ class ChildrenWatch:
     def _list(self, kind: Kind, known: _Known) -> None:
         path = path_of(kind, namespace=known.namespace)
         items, version = self._requests.pages(path, label_selector=POOL_LABEL)
+        self._sightings.saw_all(kind, items, version, namespace=known.namespace)
         vanished = set(known.signatures) - {item["metadata"]["uid"] for item in items}
         for item in items:
             self._note(kind, known, item)
@@ -161,10 +165,12 @@ class ChildrenWatch:
             raise _Expired
         known.version = subject["metadata"]["resourceVersion"]
         if event["type"] == "DELETED":
+            self._sightings.saw_go(kind, subject)
             if kind == POD:
                 self._tell_pod(_pool_of(subject), subject)
             self._forget(known, subject["metadata"]["uid"])
         elif event["type"] != "BOOKMARK":
+            self._sightings.saw(kind, subject)
             self._note(kind, known, subject)
 
     def _note(self, kind: Kind, known: _Known, subject: Mapping[str, Any]) -> None:
