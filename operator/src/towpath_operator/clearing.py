@@ -35,4 +35,4 @@ async def clear(
         raise
     services.memory.cleared(subject, done)
     if done.state in (Clearing.GONE, Clearing.KEPT):
-        services.desk.expire(target.key)
+        await services.desk.finish(target)

@@ -100,6 +100,7 @@ class DatabaseDesk:
         self._clock = clock
         self._views: dict[ObjectKey, View] = {}
         self._waiting: dict[ObjectKey, set[Subject]] = {}
+        self._last_usable: dict[ObjectKey, DatabaseTarget] = {}
         self.expired: Callable[[ObjectKey], None] = lambda _: None
         """Called when a database is to be looked at, with the QueueDatabase's key."""
 
@@ -124,11 +125,7 @@ class DatabaseDesk:
         namespace = pool.metadata.namespace
         named = {one.name: ObjectKey(namespace, one.name) for one in pool.spec.queues}
         found = {name: self._declared.queues.get(key) for name, key in named.items()}
-        return {
-            name: queue
-            for name, queue in found.items()
-            if queue is not None and _stays(queue)
-        }
+        return {name: queue for name, queue in found.items() if queue is not None and _stays(queue)}
 
     def view(self, key: ObjectKey) -> View | None:
         """Return the last view, however old."""
@@ -152,6 +149,22 @@ class DatabaseDesk:
         self.expired(key)
         raise NotLookedYet
 
+    def last_target(self, queue: Queue) -> DatabaseTarget | None:
+        """Return the database of a Queue as it was last usable, also when it is declared no more.
+
+        In a namespace that goes, a Queue's database may go before the Queue.
+        """
+        found = self._last_usable.get(_kept_database(queue))
+        known = queue.status.get("database") or {}
+        return found if found is not None and found.schema == known.get("schema") else None
+
+    def _drop_targets(self) -> None:
+        """Forget the databases that are declared no more, but those whose Queues' rows are to go."""
+        queues = self._declared.queues.values()
+        wanted = {_kept_database(one) for one in queues if DELETE_ROWS in one.metadata.finalizers}
+        for key in self._last_usable.keys() - self._declared.databases.keys() - wanted:
+            del self._last_usable[key]
+
     def take_waiting(self, key: ObjectKey) -> set[Subject]:
         """Return who has asked in vain since the last call."""
         return self._waiting.pop(key, set())
@@ -172,6 +185,8 @@ class DatabaseDesk:
                 target, cluster=self._operator.cluster_uid, queue_names=sorted(names)
             )
             view.counted_at = now if view.usable else None
+        if view.usable and isinstance(target, DatabaseTarget):
+            self._last_usable[key] = target
         self._views[key] = view
         return view
 
@@ -211,6 +226,13 @@ class DatabaseDesk:
         self.void(key)
         self.expired(key)
 
+    async def finish(self, target: DatabaseTarget) -> None:
+        """Take in that a Queue is gone from a database; close one that only its deletion has used."""
+        if target.key in self._declared.databases:
+            self.expire(target.key)
+        else:
+            await self._databases.forget(target)
+
     def void(self, key: ObjectKey) -> None:
         """Let nobody go by what was seen."""
         view = self._views.get(key)
@@ -221,6 +243,7 @@ class DatabaseDesk:
         """Close a database that is not declared any more."""
         view = self._views.pop(key, None)
         self._waiting.pop(key, None)
+        self._drop_targets()
         if view is not None and isinstance(view.target, DatabaseTarget):
             await self._databases.forget(view.target)
         metrics.forget_database(str(key))
@@ -228,6 +251,11 @@ class DatabaseDesk:
     def _lives_in(self, subject: Queue | WorkerPool, key: ObjectKey) -> bool:
         found = self.find(subject)
         return isinstance(found, QueueDatabase) and found.metadata.key == key
+
+
+def _kept_database(queue: Queue) -> ObjectKey:
+    known = queue.status.get("database") or {}
+    return ObjectKey(str(known.get("namespace")), str(known.get("name")))
 
 
 def _stays(queue: Queue) -> bool:

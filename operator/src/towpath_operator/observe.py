@@ -75,6 +75,7 @@ async def observe_queue(queue: Queue, services: Services) -> QueueObserved:
         numbers_written_at=services.memory.numbers_written_at.get(subject),
         held_back=services.memory.held_back.get(subject),
         deletion=_deletion(queue, subject, services, reachable=usable),
+        last_target=services.desk.last_target(queue) if queue.metadata.being_deleted else None,
     )
 
 

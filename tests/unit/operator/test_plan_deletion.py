@@ -249,6 +249,19 @@ def test_a_database_that_is_away_holds_the_queue_for_a_minute_and_is_named_then(
     assert "3 workflows deleted" in event.message
 
 
+@pytest.mark.parametrize("why", [Reason.DATABASE_NOT_FOUND, Reason.SECRET_NOT_FOUND])
+def test_a_database_that_goes_with_the_same_namespace_is_used_as_it_was(why: Reason) -> None:
+    gone = Blocked(reason=why, message="it is gone")
+    plan = plan_queue(deleted(), observed(database=gone, last_target=TARGET), NOW)
+    assert isinstance(only(plan), ClearQueue)
+
+
+def test_a_database_that_grants_the_namespace_nothing_any_more_is_not_used() -> None:
+    gone = Blocked(reason=Reason.DATABASE_NOT_GRANTED, message="it is not granted")
+    plan = plan_queue(deleted(), observed(database=gone, last_target=TARGET), NOW)
+    assert plan.actions == ()
+
+
 def test_a_database_that_answers_and_refuses_holds_it_no_longer_either() -> None:
     since = QueueDeletion(failing_since=NOW - MINUTE)
     plan = plan_queue(deleted(), observed(deletion=since), NOW)

@@ -36,6 +36,8 @@ RUNNING_MAY_TAKE: Final = timedelta(minutes=5)
 
 LOOK_AGAIN: Final = timedelta(seconds=1)
 
+_GONE: Final = (Reason.DATABASE_NOT_FOUND, Reason.SECRET_NOT_FOUND)
+
 ROWS_DELETED: Final = "RowsDeleted"
 ROWS_KEPT: Final = "RowsKept"
 
@@ -125,10 +127,13 @@ def _waits(queue: Queue, observed: QueueObserved, trouble: Blocked, now: datetim
 
 
 def _usable(observed: QueueObserved) -> DatabaseTarget | Blocked:
-    """Return the database, or what keeps it from being used."""
+    """Return the database, or what keeps it from being used.
+
+    One that is declared no more is used as it was: it may go with the same namespace.
+    """
     database = observed.database
     if isinstance(database, Blocked):
-        return database
+        return (observed.last_target if database.reason in _GONE else None) or database
     return database_trouble(database.target, database.state) or database.target
 
 

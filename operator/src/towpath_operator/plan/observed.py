@@ -241,6 +241,7 @@ class QueueObserved:
         numbers_written_at: When this process last wrote numbers into the status.
         held_back: What holds back what waits, as it was asked last; None where nothing waits.
         deletion: How far the deletion of the queue's workflows is.
+        last_target: Of a Queue that is being deleted, its database as it was last usable.
     """
 
     operator: OperatorFacts
@@ -254,6 +255,7 @@ class QueueObserved:
     numbers_written_at: datetime | None = None
     held_back: HeldBack | None = None
     deletion: QueueDeletion = QueueDeletion()
+    last_target: DatabaseTarget | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
