@@ -11,6 +11,7 @@ import psycopg
 from towpath.domain.errors import (
     DatabaseUnreachableError,
     SchemaMissingError,
+    SchemaNotGrantedError,
     SchemaOlderError,
 )
 
@@ -18,12 +19,13 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
 # Worth another try: an outage, a server that only reads until its standby has taken over, and a schema
-# that somebody else migrates, as the operator does for pods.
+# that somebody else migrates and grants, as the operator does for pods.
 AWAY = (
     psycopg.OperationalError,
     psycopg.errors.ReadOnlySqlTransaction,
     DatabaseUnreachableError,
     SchemaMissingError,
+    SchemaNotGrantedError,
     SchemaOlderError,
 )
 

@@ -25,6 +25,7 @@ from psycopg import sql
 from towpath.domain.errors import (
     SchemaError,
     SchemaMissingError,
+    SchemaNotGrantedError,
     SchemaOlderError,
     SchemaTooNewError,
 )
@@ -162,7 +163,19 @@ def migrations() -> tuple[Migration, ...]:
 
 
 async def schema_state(connection: psycopg.AsyncConnection[Any], schema: str) -> SchemaState:
-    """Look at a schema without changing anything."""
+    """Look at a schema without changing anything.
+
+    Raises:
+        SchemaNotGrantedError: this login may not use it.
+        SchemaError: it is not as migrations leave it.
+    """
+    try:
+        return await _state(connection, schema)
+    except psycopg.errors.InsufficientPrivilege:
+        raise SchemaNotGrantedError(schema=schema, role=connection.info.user) from None
+
+
+async def _state(connection: psycopg.AsyncConnection[Any], schema: str) -> SchemaState:
     applied = await _applied(connection, schema)
     pending = tuple(str(m) for m in migrations() if m.number not in applied)
     if not applied:

@@ -43,7 +43,8 @@
       DatabaseUnreachableError          Postgres cannot be reached
       ShutDownError                     the App was shut down while a call waited
       PortInUseError                    the port of the probes cannot be had
-      SchemaError                       the schema is missing, older or newer than this library serves
+      SchemaError                       the schema is missing, older or newer than this library serves,
+                                        or not granted to this login
       RoleNotFoundError                 no login of the name that rights are to be granted to
       GrantRefusedError                 another role owns the schema, and alone may grant rights in it
 
@@ -79,6 +80,7 @@ from towpath.domain.errors.database import (
     RoleNotFoundError,
     SchemaError,
     SchemaMissingError,
+    SchemaNotGrantedError,
     SchemaOlderError,
     SchemaTooNewError,
     ShutDownError,
@@ -146,6 +148,7 @@ __all__ = [
     "ScheduleNotFoundError",
     "SchemaError",
     "SchemaMissingError",
+    "SchemaNotGrantedError",
     "SchemaOlderError",
     "SchemaTooNewError",
     "ShutDownError",

@@ -52,6 +52,18 @@ class SchemaMissingError(SchemaError):
         )
 
 
+class SchemaNotGrantedError(SchemaError):
+    """This login may not use the schema."""
+
+    def __init__(self, *, schema: str, role: str) -> None:
+        super().__init__(
+            schema=schema,
+            reason=f"role {role!r} may not use it",
+            next_step=f"As its owner: towpath db grants --schema {schema} --role {role} --apply",
+        )
+        self.role = role
+
+
 class SchemaOlderError(SchemaError):
     """The schema is older than this library needs."""
 
