@@ -18,7 +18,7 @@ from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.queue import Queue
 from towpath_operator.plan.observed import QueueCounts
 from towpath_operator.plan.status import ready_condition
-from towpath_operator.ports.cluster import QUEUE, WORKER_POOL, ObjectKey
+from towpath_operator.ports.cluster import WORKER_POOL, ObjectKey
 from towpath_operator.services import Services
 from towpath_operator.work_queue import WorkQueue
 
@@ -50,7 +50,7 @@ RUNNING: Final = Family(
 )
 OLDEST: Final = Family(
     "towpath_queue_oldest_wait_seconds",
-    "For how long the workflow has waited that waits longest, as the Queue's status says; 0 without one.",
+    "For how long the first in line has waited; 0 where none waits.",
     _QUEUE,
 )
 WORKERS: Final = Family(
@@ -156,8 +156,7 @@ class StateCollector(Collector):
         yield PAUSED, labels, float(counts.paused)
         if counts.workers is not None:
             yield WORKERS, labels, counts.workers
-        status = self._services.declared.status(Subject(QUEUE, key))
-        yield OLDEST, labels, float(status.get("oldestWaitSeconds") or 0.0)
+        yield OLDEST, labels, counts.oldest_wait or 0.0
 
     def _counts(self, queue: Queue) -> QueueCounts | None:
         """Return the work of the Queue's row as it was last counted, if the row is this Queue's."""
