@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +27,7 @@ def on_connection(
     settings: EngineSettings, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]
 ) -> T:
     """Run some work on a connection of its own."""
+    import asyncio
 
     async def run() -> T:
         async with await _open(settings) as connection:
