@@ -16,6 +16,7 @@ from towpath_operator.adapters.kubernetes import KubernetesCluster, Requests, cl
 from towpath_operator.adapters.kubernetes_lease import KubernetesLease
 from towpath_operator.adapters.kubernetes_watch import ChildrenWatch
 from towpath_operator.adapters.postgres import PostgresDatabases
+from towpath_operator.adapters.resolving import resolve_side_by_side
 from towpath_operator.adapters.seeing_cluster import SeeingCluster
 from towpath_operator.adapters.sightings import Sightings
 from towpath_operator.assembly import assemble, now, read_cluster_uid
@@ -65,6 +66,7 @@ async def run_in_cluster(settings: Settings, note: Callable[[Running], None]) ->
         namespaces=settings.namespaces,
         resync=settings.resync,
     )
+    resolve_side_by_side()
     databases = PostgresDatabases(fence)
     cluster_uid = settings.cluster_uid or await _cluster_uid(cluster)
     led = asyncio.Event()
