@@ -94,8 +94,11 @@ def schema_verdict(target: DatabaseTarget, state: DatabaseState) -> Verdict:
             )
         )
     said = f"Schema {target.schema} is at version {state.schema_version}."
-    if state.schema.post.state != "Applied":
-        said += f" {state.schema.post.message}."
+    for phase in (state.schema.pre, state.schema.post):
+        if phase.state == "Waits":
+            said += f" {phase.message}."
+        elif phase.state == "Pending" and target.migration == "Manual":
+            said += f" {phase.message}: towpath db migrate --schema {target.schema}."
     return yes(Reason.IN_FORCE, said)
 
 
