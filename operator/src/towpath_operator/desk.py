@@ -72,6 +72,12 @@ class View:
         return self.look is not None and self.look.state.migrated
 
     @property
+    def lacks_login(self) -> bool:
+        """Whether the workers' login is still to be made."""
+        rights = None if self.look is None else self.look.state.schema.rights
+        return rights is not None and not rights.exists
+
+    @property
     def rows(self) -> Mapping[str, QueueRow]:
         """The rows by queue name."""
         return {} if self.look is None else self.look.rows

@@ -64,9 +64,10 @@ class DatabaseLoop:
         """The queues of which enqueuers are to tell us; None where that is not known."""
 
         self._seen: object = None
-        self._rows: Mapping[str, QueueRow] = {}
         self._rows_changed = False
-        """Whether somebody has told of changed settings since the last look."""
+        """Whether somebody has told of changed settings since the last look, or our ear was lost."""
+
+        self._listening = False
 
         self._interest = Interest()
         self._explainer = Explainer(services, lambda subject: wake(subject, 0.0))
@@ -97,9 +98,12 @@ class DatabaseLoop:
         database = self._services.declared.databases.get(self._key)
         if database is None:
             return IN_TROUBLE, False
+        lost = self._rows_changed
+        known = self._services.desk.view(self._key)
+        before = {} if known is None else known.rows
         view = await self._look(database)
         self._tell_of_state(view)
-        self._tell_of_rows(view)
+        self._tell_of_rows(view, before)
         for subject in self._services.desk.take_waiting(self._key):
             self._wake(subject, 0.0)
         target = view.target
@@ -109,8 +113,9 @@ class DatabaseLoop:
         await self._explainer.look(target, self._services.desk.queues_of(self._key), view.counts)
         busy = self._note_work(view)
         listening = await self._services.databases.listen(target)
-        await self._ask(target, frozenset() if busy else self._pool_names())
-        if not busy:
+        asked = await self._ask(target, frozenset() if busy else self._pool_names())
+        untold, self._listening = asked or lost or not self._listening, listening
+        if untold and not busy:
             # Work that came just before we asked to be told was told to nobody: look once more.
             await self._services.desk.recount(view)
             busy = self._note_work(view)
@@ -118,6 +123,8 @@ class DatabaseLoop:
             return BUSY, False
         quiet = all(one.quiet for one in view.counts.values())
         pause = AT_REST if quiet else OTHER_WORK
+        if view.lacks_login:
+            pause = IN_TROUBLE
         return (pause if listening else min(pause, DEAF)), listening
 
     async def _look(self, database: QueueDatabase) -> View:
@@ -128,6 +135,7 @@ class DatabaseLoop:
             view is None
             or view.void
             or not view.usable
+            or view.lacks_login
             or view.database.metadata != database.metadata
             or not names <= view.names
             or self._rows_changed
@@ -185,12 +193,14 @@ class DatabaseLoop:
         for one in self._services.desk.users_of(self._key):
             self._wake(_subject(one), 0.0)
 
-    def _tell_of_rows(self, view: View) -> None:
-        """Wake the Queues whose row is another than before: a hand may have changed it."""
+    def _tell_of_rows(self, view: View, before: Mapping[str, QueueRow]) -> None:
+        """Wake the Queues whose row is another than before: a hand may have changed it.
+
+        What it was before counts our own writes: who undoes one at once is noticed too.
+        """
         for queue in self._services.desk.queues_of(self._key):
-            if view.rows.get(queue.queue_name) != self._rows.get(queue.queue_name):
+            if view.rows.get(queue.queue_name) != before.get(queue.queue_name):
                 self._wake(_subject(queue), 0.0)
-        self._rows = view.rows
 
     def _pool_names(self) -> frozenset[str]:
         desk = self._services.desk
@@ -200,9 +210,10 @@ class DatabaseLoop:
             for queue in desk.queue_names_of(pool).values()
         )
 
-    async def _ask(self, target: DatabaseTarget, names: frozenset[str]) -> None:
+    async def _ask(self, target: DatabaseTarget, names: frozenset[str]) -> bool:
+        """Have enqueuers tell us of work in these queues alone; tell whether that is new to them."""
         if names == self._asked:
-            return
+            return False
         # Where it is not known what stands there, our queues' rows go; another QueueDatabase may
         # name the same schema, and its rows are not ours.
         before = self._pool_names() if self._asked is None else self._asked
@@ -210,6 +221,7 @@ class DatabaseLoop:
             target, sorted(names), no_longer=sorted(before - names)
         )
         self._asked = names
+        return True
 
     async def _wait(self, pause: float, *, listening: bool) -> None:
         began = asyncio.get_running_loop().time()
