@@ -148,13 +148,14 @@ async def open_target(target: DatabaseTarget) -> psycopg.AsyncConnection[Any]:
     """
     with uri_with_certificates(target) as uri:
         connection = await open_async(_endpoint(uri))
-    if connection.info.server_version < OLDEST_SERVER:
+    version = connection.info.server_version  # a closed connection does not tell it
+    if version < OLDEST_SERVER:
         await connection.close()
         raise DatabaseError(
             Blocked(
                 reason=Reason.SERVER_TOO_OLD,
-                message=f"Postgres is version {connection.info.server_version // 10_000}; "
-                f"Towpath needs {OLDEST_SERVER // 10_000} or newer.",
+                message=f"Postgres is version {version // 10_000}; Towpath needs "
+                f"{OLDEST_SERVER // 10_000} or newer. Upgrade the server, or name another.",
             )
         )
     return connection
