@@ -26,6 +26,7 @@ LOGIN_LIVES: Final = timedelta(minutes=10)
 """A pod's token is replaced on disk well before it runs out; it is read again this often."""
 
 PAUSE_SECONDS: Final = (0.5, 10.0)
+ENDS_WITHIN_SECONDS: Final = 2.0
 SERVER_TIMEOUT: Final = 290  # an int: kopf puts it into the URL as it is
 CLIENT_TIMEOUT: Final = 600
 
@@ -105,6 +106,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
+    settings.process.ultimate_exiting_timeout = None  # it would kill the process, not kopf alone
     # Whether a CRD is there is looked at once; scanning would need the right to watch all of them.
     settings.scanning.disabled = True
     settings.watching.server_timeout = SERVER_TIMEOUT
@@ -175,40 +177,56 @@ class Watch:
             self._stopped.wait(pause)
 
     def _watch_until_it_ends(self, registry: kopf.OperatorRegistry) -> str:
-        """Run kopf, and return why it has ended.
+        """Run kopf in a loop of its own, and return why it has ended.
 
         To kopf a stream that is cut inside a line, an error told in one, and a long row of refusals
         are the end of the operator. What it saw is seen again at the next begin, and at each relist.
         """
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(_note_what_kopf_left)
         try:
-            asyncio.run(self._watch(registry))
+            return loop.run_until_complete(self._watch(registry))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not the end of us
             return f"{type(error).__name__}: {error}"
-        return "kopf has ended"
+        finally:
+            # Not by asyncio.run, which would wait for what kopf does not end.
+            loop.close()
 
-    async def _watch(self, registry: kopf.OperatorRegistry) -> None:
-        # An event of this loop: for a threading.Event kopf parks a thread that outlives its own end.
+    async def _watch(self, registry: kopf.OperatorRegistry) -> str:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
-        loop.set_exception_handler(_note_what_kopf_left)
         if self._stopped.is_set():
-            return
-        await kopf.operator(
+            return ""
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=kopf_settings(),
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             standalone=True,
-            stop_flag=stop,
             ready_flag=self._ready,
         )
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel_what_runs()
+        errors = [task.exception() for task in done if not task.cancelled()]
+        told = next((error for error in errors if error is not None), None)
+        return "kopf has ended" if told is None else f"{type(told).__name__}: {told}"
+
+
+async def _cancel_what_runs() -> None:
+    """End what kopf has begun, for so long: a request that is tried again may wait for ever to log in."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=ENDS_WITHIN_SECONDS)
 
 
 def _note_what_kopf_left(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """Note what failed in kopf unawaited: why it ended is told when it does."""
+    """Note what kopf left unawaited or open: why it ended is told when it does."""
     del loop
     error = context.get("exception") or context.get("message")
-    logger.warning("request of the watch failed", extra={"error": f"{error}"})
+    logger.debug("watch left something", extra={"error": f"{error}"})
 
 
 class _Post:
