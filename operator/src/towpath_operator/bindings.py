@@ -26,7 +26,8 @@ LOGIN_LIVES: Final = timedelta(minutes=10)
 """A pod's token is replaced on disk well before it runs out; it is read again this often."""
 
 PAUSE_SECONDS: Final = (0.5, 10.0)
-ENDS_WITHIN_SECONDS: Final = 2.0
+ENDS_WITHIN_SECONDS: Final = 3.0
+TOLD_AGAIN_SECONDS: Final = 0.5
 SERVER_TIMEOUT: Final = 290  # an int: kopf puts it into the URL as it is
 CLIENT_TIMEOUT: Final = 600
 
@@ -214,12 +215,16 @@ class Watch:
 
 
 async def _cancel_what_runs() -> None:
-    """End what kopf has begun, for so long: a request that is tried again may wait for ever to log in."""
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=ENDS_WITHIN_SECONDS)
+    """End what kopf has begun, for so long: a request that is tried again may wait for ever to log in.
+
+    It is told more than once, since kopf passes over a cancellation while it finishes something.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + ENDS_WITHIN_SECONDS
+    while (left := asyncio.all_tasks() - {asyncio.current_task()}) and loop.time() < deadline:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=TOLD_AGAIN_SECONDS)
 
 
 def _note_what_kopf_left(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:

@@ -88,6 +88,8 @@ class DatabaseLoop:
                 )
                 self._services.desk.void(self._key)
                 pause, listening = IN_TROUBLE, False
+                if isinstance(error, ClusterError):
+                    await asyncio.sleep(error.retry_after)  # whoever pokes us meanwhile
             except Exception:
                 logger.exception("sampling failed", extra={"database": str(self._key)})
                 pause, listening = IN_TROUBLE, False
