@@ -70,12 +70,9 @@ class Recovery:
         view = self._services.desk.view(database)
         if view is None or not view.usable or not isinstance(view.target, DatabaseTarget):
             return Again(retry=True)
-        proofs = self._due.pop(database, {})
         try:
-            await self._end_by(proofs, database, view.target)
+            await self._end_by(dict(self._due.get(database, {})), database, view.target)
         except DatabaseError as error:
-            # What was proved meanwhile says as much, or more.
-            self._due[database] = proofs | self._due.get(database, {})
             logger.warning(
                 "leases not ended", extra={"database": str(database), "error": str(error)}
             )
@@ -88,9 +85,7 @@ class Recovery:
         if not proofs:
             return
         ended = await self._services.databases.end_leases(target, list(proofs.values()))
-        self._used |= {(database, uid): proof for uid, proof in proofs.items()}
-        while len(self._used) > KEPT:
-            del self._used[next(iter(self._used))]
+        self._note_used(database, proofs)
         if ended.workers:
             logger.info(
                 "leases ended",
@@ -101,3 +96,13 @@ class Recovery:
                     "given_up": ended.given_up,
                 },
             )
+
+    def _note_used(self, database: ObjectKey, proofs: dict[str, Proof]) -> None:
+        """Remember what was used; of a pod that has proved more meanwhile the rest is still due."""
+        due = self._due[database]
+        for uid, proof in proofs.items():
+            self._used[database, uid] = proof
+            if due[uid] == proof:
+                del due[uid]
+        while len(self._used) > KEPT:
+            del self._used[next(iter(self._used))]
