@@ -189,6 +189,7 @@ class FakeDatabases:
     facts: SchemaFacts = field(default_factory=SchemaFacts)
     problem: Blocked | None = None
     bug: Exception | None = None
+    clearing: Clearing = Clearing.GONE
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
     _settings: bool = False
 
@@ -289,13 +290,16 @@ class FakeDatabases:
         walk: Walk,
         cancels_running: bool,
     ) -> Cleared:
-        """Delete the row at once."""
+        """Delete the row at once, unless something is left to wait for."""
         del target, owner, cancels_running
-        self.statements["write"] += 1
+        self.statements["clear"] += 1
+        if self.bug is not None:
+            raise self.bug
         if self.problem is not None:
             raise DatabaseError(self.problem)
-        self.rows.pop(queue_name, None)
-        return Cleared(state=Clearing.GONE, walk=walk)
+        if self.clearing is Clearing.GONE:
+            self.rows.pop(queue_name, None)
+        return Cleared(state=self.clearing, walk=walk)
 
     async def delete_if_empty(
         self, target: DatabaseTarget, *, queue_name: str, owner: Owner, walk: Walk, reopens: bool

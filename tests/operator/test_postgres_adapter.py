@@ -10,7 +10,16 @@ from typing import Any
 
 import psycopg
 
-from towpath.domain.queue import MAX_LIMIT, MAX_PERIOD, MIN_PERIOD, Limiter, QueueSettings
+from towpath.domain.queue import (
+    MAX_LIMIT,
+    MAX_PERIOD,
+    MAX_RETENTION,
+    MIN_PERIOD,
+    MIN_RETENTION,
+    Limiter,
+    QueueSettings,
+    Retention,
+)
 from towpath.store.statements import Statements
 from towpath_operator.adapters.postgres import PostgresDatabases
 from towpath_operator.plan.observed import DatabaseTarget, Owner, QueueRow
@@ -174,6 +183,8 @@ EVERYTHING = QueueSettings(
     priority_enabled=True,
     partition_queue=True,
     polling_interval=timedelta(microseconds=1_234_567),
+    release_while_waiting=True,
+    retention=Retention(succeeded=MIN_RETENTION, failed=MAX_RETENTION),
 )
 
 

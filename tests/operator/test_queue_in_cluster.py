@@ -127,12 +127,13 @@ def test_a_changed_spec_comes_into_force_and_what_was_taken_out_goes(
 
 
 LIMITS: dict[str, Any] = {
-    "concurrency": {"global": 9, "perWorker": 4, "perPartition": 2},
+    "concurrency": {"global": 9, "perWorker": 4, "perPartition": 2, "releaseWhileWaiting": True},
     "limiter": {"limit": 5, "period": "10s"},
     "partitionLimiter": {"limit": 2, "period": "1m30s"},
     "priority": {"enabled": True},
     "partitioning": {"enabled": True},
     "pollingInterval": "250ms",
+    "retention": {"succeeded": "24h", "failed": "720h"},
 }
 
 
@@ -147,9 +148,11 @@ def test_every_limit_reaches_the_row_and_the_status_says_what_is_in_force(
         empty_database_url,
         "SELECT concurrency_per_partition, limiter_limit, limiter_period = '10 s',"
         " partition_limiter_limit, partition_limiter_period = '90 s', priority_enabled,"
-        " partitioning_enabled, polling_interval = '250 ms' FROM towpath.queue WHERE name = 'mail'",
+        " partitioning_enabled, polling_interval = '250 ms', release_while_waiting,"
+        " retention_succeeded = '1 day', retention_failed = '30 days'"
+        " FROM towpath.queue WHERE name = 'mail'",
     )
-    assert found == [(2, 5, True, 2, True, True, True, True)]
+    assert found == [(2, 5, True, 2, *[True] * 7)]
     effective = api.must_get(QUEUE, "mail")["status"]["effective"]
     assert effective == {**LIMITS, "paused": False, "closed": False}
 

@@ -25,7 +25,7 @@ from tests.unit.operator.builders import (
     reason,
     row,
 )
-from towpath.domain.queue import Limiter, QueueSettings
+from towpath.domain.queue import Limiter, QueueSettings, Retention
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.queue import Queue
 from towpath_operator.plan.actions import (
@@ -181,12 +181,13 @@ def test_a_database_that_was_found_stays_in_the_status_while_it_is_away() -> Non
 # What the row says, and who decides it.
 
 LIMITS: dict[str, Any] = {
-    "concurrency": {"global": 9, "perWorker": 4, "perPartition": 2},
+    "concurrency": {"global": 9, "perWorker": 4, "perPartition": 2, "releaseWhileWaiting": True},
     "limiter": {"limit": 5, "period": "1m30s"},
     "partitionLimiter": {"limit": 1, "period": "500ms"},
     "priority": {"enabled": True},
     "partitioning": {"enabled": True},
     "pollingInterval": "250ms",
+    "retention": {"succeeded": "24h", "failed": "720h"},
 }
 IN_THE_ROW: dict[str, Any] = {
     "concurrency": 9,
@@ -197,6 +198,8 @@ IN_THE_ROW: dict[str, Any] = {
     "priority_enabled": True,
     "partition_queue": True,
     "polling_interval": timedelta(milliseconds=250),
+    "release_while_waiting": True,
+    "retention": Retention(succeeded=timedelta(days=1), failed=timedelta(days=30)),
 }
 
 
