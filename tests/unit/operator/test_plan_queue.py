@@ -320,6 +320,12 @@ def test_a_row_of_another_cluster_is_never_taken() -> None:
     assert "elsewhere" in condition(plan)["message"]
 
 
+def test_a_row_of_another_cluster_is_not_taken_for_a_copy_of_the_same_uid_either() -> None:
+    plan = plan_queue(MAIL, observed(row=row(owner(MAIL, cluster="elsewhere"))), NOW)
+    assert plan.actions == ()
+    assert reason(plan) == "QueueConflict"
+
+
 def test_a_row_that_code_declared_is_taken() -> None:
     (action,) = plan_queue(MAIL, observed(row=row(None, concurrency=9)), NOW).actions
     assert isinstance(action, DeclareQueue)

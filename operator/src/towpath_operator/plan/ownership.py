@@ -26,7 +26,8 @@ def claim_row(queue: Queue, observed: QueueObserved) -> Blocked | None:
     Queues that find it free, the oldest gets it, so that all of them come to the same answer.
     """
     holder = observed.row.owner if observed.row is not None else None
-    if holder is not None and holder.uid != queue.metadata.uid:
+    mine = (observed.operator.cluster_uid, queue.metadata.uid)
+    if holder is not None and (holder.cluster, holder.uid) != mine:
         held = _held(queue, holder, observed)
         if held is not None:
             return held
