@@ -144,6 +144,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return BAD_SETTING
     configure(settings.log_level)
+    logging.captureWarnings(capture=True)  # so that every line is one of the log
     try:
         asyncio.run(serve(settings))
     except OSError as error:
