@@ -166,8 +166,9 @@ class OperatorProcess:
     kubeconfig: Path
     log_file: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    module: str = "towpath_operator"
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _port: int = field(default=0, init=False)
+    port: int = field(default=0, init=False)
 
     def start(self) -> None:
         """Start it, and return once it leads and is ready: after a kill, when the Lease has run out."""
@@ -192,7 +193,7 @@ class OperatorProcess:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 # It ends with the tests, however they end.
-                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "towpath_operator"],
+                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", self.module],
                 env=environment,
                 stderr=log,
             )
@@ -203,11 +204,11 @@ class OperatorProcess:
             what="the operator's first log line",
         )
         assert started is not None
-        self._port = started["port"]
+        self.port = started["port"]
 
     def role(self) -> str | None:
         """Return whether it leads or stands by, as it says itself once it is ready."""
-        return _role(self._port)
+        return _role(self.port)
 
     def send(self, number: int) -> None:
         """Send it a signal, and wait for nothing."""
