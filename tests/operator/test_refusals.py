@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import psycopg
@@ -115,3 +116,29 @@ def test_a_login_that_may_not_make_the_schema_is_told_so(login: Make) -> None:
     assert problem.reason == "CredentialsRejected"
     assert "permission denied for database" in problem.message
     assert "Grant it to the operator's login" in problem.message
+
+
+def test_a_password_that_postgres_refuses_the_pods_is_said_by_the_operator(
+    login: Make, database_url: str
+) -> None:
+    """The pods can tell nobody; the operator's own login works all the while."""
+    theirs = login("LOGIN")
+    wrong = theirs.replace(PASSWORD, "wrong")
+    unreachable = "postgresql://a:b@127.0.0.1:1/nowhere"
+
+    async def refused(workers_uri: str) -> Blocked | None:
+        made = replace(target(database_url), workers_uri=workers_uri, worker_role="worker")
+        databases = PostgresDatabases()
+        try:
+            found = await databases.look(made, cluster="here", queue_names=[])
+        finally:
+            await databases.close()
+        assert found.state.problem is None
+        return found.state.workers_refused
+
+    problem = asyncio.run(refused(wrong))
+    assert problem is not None
+    assert problem.reason == "CredentialsRejected"
+    assert "wrong" not in problem.message
+    assert asyncio.run(refused(theirs)) is None
+    assert asyncio.run(refused(unreachable)) is None

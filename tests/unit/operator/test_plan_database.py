@@ -25,7 +25,7 @@ from tests.unit.operator.builders import (
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.plan.actions import MigrateSchema, Plan, ReleaseQueue
-from towpath_operator.plan.database import plan_queue_database
+from towpath_operator.plan.database import database_trouble, plan_queue_database
 from towpath_operator.plan.observed import (
     Blocked,
     DatabaseState,
@@ -188,3 +188,14 @@ def test_pods_with_a_login_of_their_own_have_the_least_privilege() -> None:
     own = condition(planned(target=replace(TARGET, worker_role="worker")), "LeastPrivilege")
     assert (own["status"], own["reason"]) == ("True", "OwnLogin")
     assert "worker" in own["message"]
+
+
+def test_a_login_that_postgres_refuses_the_pods_is_said_and_keeps_no_queue_from_its_row() -> None:
+    refused = Blocked(reason=Reason.CREDENTIALS_REJECTED, message="refused.")
+    state = replace(MIGRATED, workers_refused=refused)
+    target = replace(TARGET, worker_role="worker")
+    plan = planned(target=target, state=state)
+    assert reason(plan) == "CredentialsRejected"
+    assert condition(plan)["message"] == "To the workers: refused."
+    assert condition(plan, "DatabaseReachable")["status"] == "True"
+    assert database_trouble(target, state) is None

@@ -90,6 +90,7 @@ class PostgresDatabases:
         return await self._look(link, read)
 
     async def _look(self, link: Link, read: Work[Look]) -> Look:
+        await link.workers.look()
         try:
             return await link.run(read)
         except DatabaseError as error:

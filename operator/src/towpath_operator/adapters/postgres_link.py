@@ -19,6 +19,7 @@ from towpath_operator.adapters.postgres_errors import EXPECTED, blocked_by
 from towpath_operator.adapters.postgres_listen import Ear
 from towpath_operator.adapters.postgres_migrate import Migrator
 from towpath_operator.adapters.postgres_schema import SchemaWatch
+from towpath_operator.adapters.workers_login import WorkersLogin
 from towpath_operator.model.conditions import Reason
 from towpath_operator.plan.observed import Blocked, DatabaseState, DatabaseTarget
 from towpath_operator.plan.schema_facts import SchemaFacts
@@ -45,6 +46,7 @@ class Link:
         self.ear = Ear(Statements(target.schema).channel)
         self.migrator = Migrator(target, fence, open_target)
         self.schema = SchemaWatch(target, self.migrator)
+        self.workers = WorkersLogin(target)
         self._statements = Statements(target.schema)
         self._timeout = timeout
         self._lock = asyncio.Lock()
@@ -100,6 +102,7 @@ class Link:
             needed_version=LIBRARY_SCHEMA_VERSION,
             listening=self.ear.listening,
             schema=facts,
+            workers_refused=self.workers.refused,
         )
 
     async def _run_once(self, work: Work[T]) -> T:
@@ -125,6 +128,7 @@ class Link:
     async def close(self) -> None:
         """Close the connections; a call under way fails, and a migration ends where it is."""
         await self.migrator.stop()
+        await self.workers.stop()
         await self.ear.close()
         await self._drop()
 

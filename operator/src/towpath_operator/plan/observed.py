@@ -96,6 +96,7 @@ class DatabaseState:
         needed_version: The version that this operator migrates to.
         listening: Whether NOTIFY reaches the operator; without it, demand is sampled more often.
         schema: What else it found of the schema.
+        workers_refused: What Postgres said to the pods' own login, where it refused it.
     """
 
     problem: Blocked | None = None
@@ -103,6 +104,7 @@ class DatabaseState:
     needed_version: int
     listening: bool = False
     schema: SchemaFacts = field(default_factory=SchemaFacts)
+    workers_refused: Blocked | None = None
 
     @property
     def migrated(self) -> bool:

@@ -85,6 +85,13 @@ def schema_verdict(target: DatabaseTarget, state: DatabaseState) -> Verdict:
                 "..., as the Secret of workerCredentialsSecretRef says.",
             )
         )
+    if state.workers_refused is not None:
+        return no(
+            Blocked(
+                reason=state.workers_refused.reason,
+                message=f"To the workers: {state.workers_refused.message}",
+            )
+        )
     if rights is not None and rights.missing:
         return no(
             Blocked(
