@@ -64,7 +64,7 @@ class DefinitionsCheck:
         return not missing
 
     async def _follow(self) -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - no event tells of a CRD
             await asyncio.sleep(LOOK_EVERY if await self.look() else LOOK_AGAIN)
 
     async def _missing(self, definition: Definition) -> list[str]:
