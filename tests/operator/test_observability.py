@@ -8,6 +8,7 @@ from urllib.request import urlopen
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.cluster import Cluster
 from tests.operator.running import (
     Api,
     OperatorProcess,
@@ -91,6 +92,19 @@ def test_readyz_tells_who_leads_and_that_the_crds_are_current(operator: Operator
     )
     assert told["role"] == "leader"
     assert all(told.values())
+
+
+def test_kubectl_waits_for_all_three_kinds(
+    cluster: Cluster, api: Api, empty_database_url: str
+) -> None:
+    """As a pipeline does after its apply, without knowing anything of us."""
+    api.database(empty_database_url)
+    api.queue("mail", workers=WORKERS)
+    # In this order: kubectl refuses to wait for what is not there, and the pool comes before its Queue.
+    for name in ("queuedatabases/default", "queues/mail", "workerpools/mail"):
+        kind, _, rest = name.partition("/")
+        wait = ("wait", f"{kind}.towpath.dev/{rest}", "--for=condition=Ready", "--timeout=30s")
+        cluster.kubectl(*wait, f"--namespace={api.namespace}")
 
 
 def test_a_trace_of_one_reconcile_is_written_for_each_new_value_of_the_annotation(
