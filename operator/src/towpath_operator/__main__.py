@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from towpath_operator import metrics
 from towpath_operator.health import HealthServer
-from towpath_operator.logs import configure
+from towpath_operator.logs import configure, log_what_python_tells
 from towpath_operator.settings import Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return BAD_SETTING
     configure(settings.log_level)
-    logging.captureWarnings(capture=True)  # so that every line is one of the log
+    log_what_python_tells()
     try:
         asyncio.run(serve(settings))
     except OSError as error:

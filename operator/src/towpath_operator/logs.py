@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TextIO
 
 from towpath.telemetry import logs
+
+logger = logging.getLogger(__name__)
 
 
 class _AsWarnings(logging.Handler):
@@ -20,6 +23,20 @@ class _AsWarnings(logging.Handler):
         if record.levelno > logging.WARNING:
             record.levelno, record.levelname = logging.WARNING, "WARNING"
         logging.getLogger().handle(record)
+
+
+def log_what_python_tells() -> None:
+    """Make lines of the log of Python's warnings and of errors that it can only tell of.
+
+    What kopf leaves behind when a watch of it is given up ends in these.
+    """
+    logging.captureWarnings(capture=True)
+    sys.unraisablehook = _note_unraisable
+
+
+def _note_unraisable(told: sys.UnraisableHookArgs) -> None:
+    where = {"error": repr(told.exc_value), "object": repr(told.object)}
+    logger.warning("exception ignored", extra=where)
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
