@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from tests.fixtures.logins import with_login
-from tests.operator.test_postgres_adapter import execute, migrated, run, target_of
-from towpath.domain.queue import Retention
+from tests.operator.test_postgres_adapter import declared, execute, migrated, run, target_of
+from towpath.domain.queue import QueueSettings, Retention
 from towpath.store.grants import worker_rights
 from towpath.store.migrate import Migration, migrations
 from towpath.store.schema_lock import hold_schema
@@ -96,19 +96,23 @@ def test_a_login_that_does_not_exist_is_seen_once_it_is_made(
     run(scenario)
 
 
-def test_an_operator_that_does_not_own_the_schema_says_who_has_to_grant(
+def test_an_operator_that_does_not_own_the_schema_works_and_says_who_has_to_grant(
     database_url: str, login: str, new_login: Callable[[], str]
 ) -> None:
-    """It may read everything, and still may pass nothing on."""
+    """With rights on the tables it does the rest; it may pass none of them on."""
     mine = new_login()
     execute(
         database_url,
         f'GRANT USAGE ON SCHEMA towpath TO "{mine}";'
-        f'GRANT SELECT ON ALL TABLES IN SCHEMA towpath TO "{mine}"',
+        f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA towpath TO "{mine}"',
     )
     target = replace(target_of(with_login(database_url, mine)), worker_role=login)
 
     async def scenario(opened: PostgresDatabases) -> None:
+        assert (await declared(opened, target, QueueSettings(concurrency=2))).owner is not None
+        await opened.set_retention(target, Retention(WEEK, WEEK))
+        await opened.ask_for_notify(target, ["mail"], no_longer=[])
+        assert (await state_of(opened, target)).schema.retention == Retention(WEEK, WEEK)
         with pytest.raises(DatabaseError, match="towpath db grants --schema towpath --role") as one:
             await opened.grant(target)
         assert one.value.blocked.reason is Reason.CREDENTIALS_REJECTED
