@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from tests.operator.running import Api, OperatorProcess, eventually
 from tests.operator.test_queue_in_cluster import WORKERS, enqueue, rows
 from tests.operator.test_rows_in_cluster import events
+from towpath import App
+from towpath.errors import QueueClosedError
 from towpath_operator.model.queue import DELETE_ROWS
-from towpath_operator.ports.cluster import QUEUE, WORKER_POOL, ClusterError
+from towpath_operator.ports.cluster import QUEUE, WORKER_POOL
 
 LEFT = (
     "SELECT (SELECT count(*) FROM towpath.queue WHERE name = 'mail'),"
@@ -116,37 +121,73 @@ def _there(api: Api) -> bool:
     return api.namespace in [one["metadata"]["name"] for one in found]
 
 
-def test_without_an_operator_one_patch_lets_the_queue_go_and_its_rows_stay(
-    api: Api, operator: OperatorProcess, empty_database_url: str
+def test_without_an_operator_one_patch_lets_a_queue_go_and_a_new_operator_does_the_rest(
+    new_api: Callable[[], Api],
+    operator: OperatorProcess,
+    new_database: Callable[[], str],
 ) -> None:
-    """As the guide says for an operator that was uninstalled before; nobody else is held up by it."""
-    api.database(empty_database_url)
-    declare(api, "Delete")
-    eventually(lambda: finalizers(api) == [DELETE_ROWS])
+    """As the guide says for one that was uninstalled before; it keeps nothing that it needs later."""
+    patched, waiting = new_api(), new_api()
+    urls = {patched.namespace: new_database(), waiting.namespace: new_database()}
+    for api in (patched, waiting):
+        api.database(urls[api.namespace])
+        declare(api, "Delete")
+        enqueue(urls[api.namespace], "mail", 3)
+        eventually(lambda api=api: finalizers(api) == [DELETE_ROWS])  # type: ignore[misc]
     assert operator.stop() == 0
-    api.delete(QUEUE, "mail")
-    assert finalizers(api) == [DELETE_ROWS]
-    try:
-        api.merge(QUEUE, "mail", {"metadata": {"finalizers": None}})
-    except ClusterError as error:
-        raise AssertionError(error.message) from error
-    gone(api, seconds=10)
-    assert rows(empty_database_url, LEFT) == [(1, 0)]
+    for api in (patched, waiting):
+        api.delete(QUEUE, "mail")
+        assert finalizers(api) == [DELETE_ROWS]
+    patched.merge(QUEUE, "mail", {"metadata": {"finalizers": None}})
+    gone(patched, seconds=10)
     operator.start()
+    gone(waiting)
+    assert rows(urls[waiting.namespace], LEFT) == [(0, 0)]
     owner = "SELECT owner_uid FROM towpath.queue WHERE name = 'mail'"
-    eventually(lambda: rows(empty_database_url, owner) == [(None,)])
+    eventually(lambda: rows(urls[patched.namespace], owner) == [(None,)])
+    assert rows(urls[patched.namespace], LEFT) == [(1, 3)]
 
 
-def test_an_operator_that_comes_back_goes_on_with_a_deletion(
-    api: Api, operator: OperatorProcess, empty_database_url: str
+def test_what_runs_ends_before_the_row_goes_and_its_worker_serves_on(
+    api: Api, empty_database_url: str
 ) -> None:
-    """It keeps nothing that it needs for that."""
+    """The Queue waits for it and says so; the worker's other queue feels nothing."""
     api.database(empty_database_url)
     declare(api, "Delete")
-    enqueue(empty_database_url, "mail", 3)
-    eventually(lambda: finalizers(api) == [DELETE_ROWS])
-    assert operator.stop() == 0
-    api.delete(QUEUE, "mail")
-    operator.start()
-    gone(api)
-    assert rows(empty_database_url, LEFT) == [(0, 0)]
+    app = App(database_url=empty_database_url)
+    mail, other = app.queue("mail"), app.queue("other")
+    begun, may_end = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    @app.step(name="last")
+    def last() -> None:
+        ended.append("last step")
+
+    @app.workflow(name="long")
+    def long() -> None:
+        begun.set()
+        assert may_end.wait(60)
+        last()
+
+    @app.workflow(name="short")
+    def short() -> int:
+        return 7
+
+    try:
+        assert app.launch(slots=4).wait_until_ready(20)
+        mail.enqueue(long)
+        assert begun.wait(20)
+        eventually(lambda: finalizers(api) == [DELETE_ROWS])
+        api.delete(QUEUE, "mail")
+        api.wait_reason(QUEUE, "mail", "Deleting")
+        with pytest.raises(QueueClosedError):
+            mail.enqueue(short)
+        assert other.enqueue(short).get_result(timeout=20) == 7
+        may_end.set()
+        gone(api)
+        assert ended == ["last step"]
+        assert rows(empty_database_url, LEFT) == [(0, 1)]
+        assert other.enqueue(short).get_result(timeout=20) == 7
+    finally:
+        may_end.set()
+        app.shutdown(drain=0)
