@@ -98,8 +98,8 @@ async def _change_cluster(action: ClusterAction, services: Services) -> None:
         case ApplyObject():
             live = await services.cluster.apply(action.manifest)
             services.memory.answered(action.kind, action.key, live, action.applied)
-            if action.overwrites is not None:
-                services.memory.overwrote(action.key, action.overwrites, services.clock())
+            if action.contested_by is not None:
+                services.memory.contest(action.key, action.contested_by, services.clock())
         case CheckObject():
             await services.cluster.check(action.manifest)
         case LeaveFields():

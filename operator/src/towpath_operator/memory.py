@@ -16,7 +16,7 @@ from towpath_operator.plan.observed import (
     DemandSample,
     HeldBack,
     LastAnswer,
-    Overwritten,
+    Contested,
     QueueDeletion,
 )
 from towpath_operator.ports.cluster import (
@@ -43,7 +43,7 @@ class Memory:
     samples: dict[ObjectKey, DemandSample] = field(default_factory=dict)
     traced: dict[Subject, str] = field(default_factory=dict)
     """The value of each object's trace annotation for which a trace was written."""
-    overwritten: dict[ObjectKey, Overwritten] = field(default_factory=dict)
+    contested: dict[ObjectKey, Contested] = field(default_factory=dict)
     sizes: dict[ObjectKey, int] = field(default_factory=dict)
     """How many pods each pool was to have when it was planned last."""
 
@@ -71,9 +71,9 @@ class Memory:
             uid=metadata["uid"], generation=int(metadata.get("generation", 0)), applied=applied
         )
 
-    def overwrote(self, pool: ObjectKey, manager: str, at: datetime) -> None:
-        """Remember whose number in a Deployment was overwritten."""
-        self.overwritten[pool] = Overwritten(manager=manager, at=at)
+    def contest(self, pool: ObjectKey, manager: str, at: datetime) -> None:
+        """Remember whose number in a Deployment was undone, or left for a while."""
+        self.contested[pool] = Contested(manager=manager, at=at)
 
     def planned(self, pool: ObjectKey, plan: Plan) -> None:
         """Remember the size that was decided for a pool, before another one is planned."""
@@ -132,7 +132,7 @@ class Memory:
         if subject.kind != WORKER_POOL:
             return
         place = subject.key
-        for known in (self.samples, self.overwritten, self.sizes):
+        for known in (self.samples, self.contested, self.sizes):
             known.pop(place, None)
         for kind, name in (
             (DEPLOYMENT, place.name),

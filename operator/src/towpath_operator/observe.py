@@ -105,7 +105,7 @@ async def observe_worker_pool(pool: WorkerPool, services: Services) -> WorkerPoo
         secret=await _child(SECRET, secret_key, services),
         disruption_budget=await _child(POD_DISRUPTION_BUDGET, key, services),
         revisions=await _revisions(key, deployment, services),
-        overwritten=services.memory.overwritten.get(key),
+        contested=services.memory.contested.get(key),
         pods=tuple(
             await services.cluster.list(POD, namespace=key.namespace, labels={POOL_LABEL: key.name})
         ),

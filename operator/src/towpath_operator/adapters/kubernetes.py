@@ -24,6 +24,7 @@ from kubernetes.dynamic import DynamicClient
 from towpath_operator import metrics
 from towpath_operator.adapters.guarded_connections import guarded_pools
 from towpath_operator.adapters.kubernetes_bodies import event_body, finalizers_patch
+from towpath_operator.adapters.wire import yaml_of
 from towpath_operator.ports import cluster as port
 from towpath_operator.ports.cluster import (
     FIELD_MANAGER,
@@ -51,6 +52,7 @@ CLUSTER_SCOPED: Final = frozenset({"namespaces", "customresourcedefinitions"})
 T = TypeVar("T")
 
 _APPLY = "application/apply-patch+yaml"
+_YAML = "application/yaml"
 _JSON_PATCH = "application/json-patch+json"
 _KINDS: Final = {
     (kind.api_version, kind.name): kind for kind in vars(port).values() if isinstance(kind, Kind)
@@ -205,7 +207,15 @@ class KubernetesCluster:
         kind, key = _identity(manifest)
         path = path_of(kind, namespace=key.namespace)
         try:
-            made = await self._send("post", path, body=manifest, field_manager=FIELD_MANAGER)
+            # As YAML the server writes it anew. The bytes of a ControllerRevision's data that it takes
+            # from JSON are another's than its own, and it refuses every later patch for that.
+            made = await self._send(
+                "post",
+                path,
+                body=yaml_of(manifest),
+                content_type=_YAML,
+                field_manager=FIELD_MANAGER,
+            )
         except ClusterError as error:
             if error.reason == "AlreadyExists":
                 raise AlreadyExists(
@@ -296,11 +306,8 @@ class KubernetesCluster:
             logger.log(level, "event not published", extra={"error": error.message})
 
     async def _apply(self, path: str, body: Manifest, **params: str) -> dict[str, Any]:
-        # JSON is YAML; as a string it passes every version of the client unchanged.
         options = {"field_manager": FIELD_MANAGER, "force_conflicts": "true", **params}
-        return await self._send(
-            "patch", path, body=json.dumps(body), content_type=_APPLY, **options
-        )
+        return await self._send("patch", path, body=yaml_of(body), content_type=_APPLY, **options)
 
     async def _own_as_applier(self, path: str, live: dict[str, Any]) -> dict[str, Any]:
         """Turn the ownership that a POST gave us into that of an apply.

@@ -142,14 +142,15 @@ class CreateObject:
 class ApplyObject:
     """Apply a child that is ours already. Neither the manifest nor its hash shows in a repr.
 
-    `overwrites` is the field manager whose spec.replicas this undoes; None where there is none.
+    `contested_by` is the field manager whose spec.replicas this undoes, or leaves for a while; None
+    where there is none.
     """
 
     kind: Kind
     key: ObjectKey
     manifest: Manifest = field(repr=False)
     applied: str = field(repr=False)
-    overwrites: str | None = None
+    contested_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,9 @@ from towpath_operator.ports.cluster import DEPLOYMENT, SECRET, AlreadyExists, Cl
 
 _FORBIDDEN: Final = 403
 _REFUSED: Final = frozenset({400, _FORBIDDEN, 422})
+_WRONG_TYPE: Final = "failed to create typed patch object"
+"""How the API server says, with HTTP 500, that an apply has a field of a wrong type or name."""
+
 _NAMESPACE_GOES: Final = "because it is being terminated"
 _MESSAGE_LENGTH: Final = 500
 
@@ -43,7 +46,8 @@ def explain(action: Action, error: ClusterError) -> Failure:
 
 
 def _reason(action: CheckObject | CreateObject | ApplyObject, error: ClusterError) -> Reason | None:
-    if error.status not in _REFUSED or _NAMESPACE_GOES in error.message:
+    refused = error.status in _REFUSED or error.message.startswith(_WRONG_TYPE)
+    if not refused or _NAMESPACE_GOES in error.message:
         return None
     if action.kind != DEPLOYMENT or _lacks_rights(error):
         return refusal_reason(error.message)

@@ -277,8 +277,8 @@ class DemandSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overwritten:
-    """What this process did to another's spec.replicas of a Deployment: whose it was, and when."""
+class Contested:
+    """Whose spec.replicas of a Deployment this process has undone, or left for a while, and when."""
 
     manager: str
     at: datetime
@@ -314,7 +314,7 @@ class WorkerPoolObserved:
         disruption_budget: The live PodDisruptionBudget of the pool's name, whoever owns it.
         revisions: The live ControllerRevisions that carry the pool's label, or that the Deployment
             names, whoever owns them.
-        overwritten: What was done last to another's number in the Deployment.
+        contested: Who wrote the Deployment's number beside us, when it was dealt with last.
         room: What the database's connections allow; None for no bound.
         pods: The live pods that carry the pool's label.
         numbers_written_at: When this process last wrote numbers into the status.
@@ -328,7 +328,7 @@ class WorkerPoolObserved:
     secret: Child | None = None
     disruption_budget: Child | None = None
     revisions: tuple[Child, ...] = ()
-    overwritten: Overwritten | None = None
+    contested: Contested | None = None
     room: Room | None = None
     pods: tuple[Manifest, ...] = ()
     numbers_written_at: datetime | None = None

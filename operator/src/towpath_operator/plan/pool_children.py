@@ -88,7 +88,7 @@ class ChildrenPlanner:
     def _deployment(self, revision: Revision) -> Sequence[ChildAction]:
         manifest = render_deployment(self.pool, revision, replicas=self.replicas.number)
         return [
-            replace(one, overwrites=self.replicas.overwrites)
+            replace(one, contested_by=self.replicas.contested_by)
             if isinstance(one, ApplyObject)
             else one
             for one in self._child(DEPLOYMENT, self.observed.deployment, manifest)

@@ -27,13 +27,13 @@ class Replicas:
 
     Attributes:
         number: How many pods the Deployment is to have.
-        overwrites: Whose number that undoes; None where nobody's.
+        contested_by: Whose number that undoes or leaves; None where nobody's.
         conflict: Why it is not the number that was decided; None where it is.
         look_again: When that may have ended.
     """
 
     number: int
-    overwrites: str | None = None
+    contested_by: str | None = None
     conflict: Blocked | None = None
     look_again: timedelta | None = None
 
@@ -51,7 +51,7 @@ def choose_replicas(
     deployment = observed.deployment
     if deployment is None or _is_old(deployment):
         return Replicas(number=decided)
-    writer = _other_writer(deployment.live)
+    writer = _other_writer(observed, deployment.live, now)
     live = int((deployment.live.get("spec") or {}).get("replicas", 1))
     if writer is None or live == decided:
         return Replicas(number=decided)
@@ -63,8 +63,13 @@ def choose_replicas(
             "autoscaling.mode: External, or remove it."
         )
         conflict = Blocked(reason=Reason.REPLICAS_CONFLICT, message=message)
-        return Replicas(number=live, conflict=conflict, look_again=quiet_at - now)
-    return Replicas(number=decided, overwrites=writer.manager)
+        return Replicas(
+            number=live,
+            contested_by=writer.manager,
+            conflict=conflict,
+            look_again=quiet_at - now,
+        )
+    return Replicas(number=decided, contested_by=writer.manager)
 
 
 def _is_old(deployment: Child) -> bool:
@@ -83,24 +88,23 @@ def _yields(pool: WorkerPool) -> bool:
 
 
 def _wrote_again(writer: _Writer, observed: WorkerPoolObserved) -> bool:
-    before = observed.overwritten
+    before = observed.contested
     if before is None or before.manager != writer.manager:
         return False
     return writer.at < before.at + QUIET
 
 
-def _other_writer(live: Manifest) -> _Writer | None:
+def _other_writer(observed: WorkerPoolObserved, live: Manifest, now: datetime) -> _Writer | None:
     """Return who else owns spec.replicas, the last one of several."""
-    writers = sorted(_writers(live), key=lambda writer: writer.at)
-    return writers[-1] if writers else None
-
-
-def _writers(live: Manifest) -> Iterator[_Writer]:
+    before = observed.contested
+    writers = []
     for entry in _entries(live):
-        at = read_time(entry.get("time"))
         manager = str(entry.get("manager", ""))
-        if manager != FIELD_MANAGER and at is not None:
-            yield _Writer(manager=manager, at=at)
+        # What is written by /scale has no time: it is as old as our last answer to it, or new.
+        answered = before.at if before is not None and before.manager == manager else now
+        if manager != FIELD_MANAGER:
+            writers.append(_Writer(manager=manager, at=read_time(entry.get("time")) or answered))
+    return max(writers, key=lambda writer: writer.at, default=None)
 
 
 def owners_of_replicas(live: Manifest) -> set[str]:
