@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.operator.fakes import FakeCluster
 from towpath_operator.declarations import Change, Declarations, Subject
+from towpath_operator.model.queue import DELETE_ROWS
 from towpath_operator.ports.cluster import QUEUE, WORKER_POOL, Kind, Manifest, ObjectKey
 
 
@@ -48,7 +49,24 @@ def test_a_status_alone_is_no_news_and_a_verdict_is_for_others() -> None:
     assert declared.note(QUEUE, {**live, "status": {"waiting": 7}}) is Change.NOTHING
     ready = {"conditions": [{"type": "Ready", "status": "False", "reason": "CrashLoop"}]}
     assert declared.note(QUEUE, {**live, "status": ready}) is Change.VERDICT
+    assert declared.note(QUEUE, {**live, "status": ready}) is Change.NOTHING
+    newer = {"conditions": [{**ready["conditions"][0], "observedGeneration": 2}]}
+    assert declared.note(QUEUE, {**live, "status": newer}) is Change.VERDICT
     assert declared.note(QUEUE, queue("mail", generation=2)) is Change.OBJECT
+
+
+def test_our_finalizer_that_comes_or_goes_is_news_and_anothers_is_not() -> None:
+    """Who takes it off by hand is noticed at once, and what is known of the Queue has it."""
+    declared, live = Declarations(), queue("mail")
+    declared.note(QUEUE, live)
+    for finalizers, news in (
+        (["a.b/c"], Change.NOTHING),
+        (["a.b/c", DELETE_ROWS], Change.OBJECT),
+        ([DELETE_ROWS], Change.NOTHING),
+        ([], Change.OBJECT),
+    ):
+        live["metadata"]["finalizers"] = finalizers
+        assert declared.note(QUEUE, live) is news
 
 
 def test_a_queue_whose_spec_breaks_a_rule_is_known_to_exist() -> None:

@@ -105,6 +105,10 @@ def test_a_database_that_is_deleted_first_is_used_as_it_was() -> None:
     """As in a namespace that goes, whose objects are deleted in no order."""
 
     async def scenario(shop: Shop) -> None:
+        shop.cluster.declare(QUEUE, "mail", {"deletionPolicy": "Delete"})
+        await asyncio.sleep(5)
+        shop.cluster.declare(QUEUE, "mail", {"deletionPolicy": "Delete"}, CONFIRMED)
+        await asyncio.sleep(5)
         shop.cluster.remove(QUEUE_DATABASE, "default")
         await asyncio.sleep(20)
         shop.cluster.remove(QUEUE, "mail")

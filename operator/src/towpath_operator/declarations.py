@@ -17,7 +17,7 @@ from towpath_operator.model.annotations import asked
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.errors import ManifestError
 from towpath_operator.model.parse import PARSERS
-from towpath_operator.model.queue import Queue
+from towpath_operator.model.queue import DELETE_ROWS, Queue
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.observed import Declared
 from towpath_operator.ports.cluster import (
@@ -182,13 +182,14 @@ def _signature(manifest: Manifest) -> object:
         metadata.get("deletionTimestamp"),
         tuple(reference.get("uid") for reference in metadata.get("ownerReferences", ())),
         asked(metadata.get("annotations")),
+        DELETE_ROWS in (metadata.get("finalizers") or ()),
     )
 
 
 def _verdict(manifest: Manifest) -> object:
-    """Return what its status says of Ready."""
+    """Return what its status says of Ready, and of which generation."""
     return tuple(
-        (one.get("status"), one.get("reason"), one.get("message"))
+        (one.get("status"), one.get("reason"), one.get("message"), one.get("observedGeneration"))
         for one in manifest.get("status", {}).get("conditions", ())
         if one.get("type") == "Ready"
     )
