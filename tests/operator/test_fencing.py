@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psycopg
@@ -14,9 +16,12 @@ import pytest
 from kubernetes import client as api
 
 from tests.operator.test_postgres_adapter import OURS, declared, execute, migrated, target_of
-from towpath.domain.queue import QueueSettings
+from towpath.domain.deletion import FROM_THE_START
+from towpath.domain.queue import QueueSettings, Retention
 from towpath_operator.adapters.kubernetes import Requests
 from towpath_operator.adapters.postgres import PostgresDatabases
+from towpath_operator.plan.observed import DatabaseTarget
+from towpath_operator.plan.proof import Proof
 from towpath_operator.ports.fence import Epoch, LeadershipLostError
 
 LEASE = "cluster-uid/space/towpath-operator"
@@ -58,71 +63,78 @@ def epochs(url: str) -> list[tuple[object, ...]]:
     return rows(url, "SELECT lease, epoch FROM towpath.operator ORDER BY lease")
 
 
-async def declare(url: str, fence: Leader) -> None:
-    """Declare a queue as a leader."""
-    opened = PostgresDatabases(fence)
-    try:
-        await declared(opened, target_of(url), SETTINGS)
-    finally:
-        await opened.close()
+Write = Callable[[PostgresDatabases, DatabaseTarget], Awaitable[object]]
+
+READS = {"look", "count", "explain", "listen", "heard", "forget", "close"}
+WRITES: dict[str, Write] = {
+    "declare": lambda opened, target: declared(opened, target, SETTINGS),
+    "release": lambda opened, target: opened.release(target, queue_name="mail", owner=OURS),
+    "clear": lambda opened, target: opened.clear(
+        target, queue_name="mail", owner=OURS, walk=FROM_THE_START, cancels_running=True
+    ),
+    "delete_if_empty": lambda opened, target: opened.delete_if_empty(
+        target, queue_name="mail", owner=OURS, walk=FROM_THE_START, reopens=True
+    ),
+    "set_retention": lambda opened, target: opened.set_retention(
+        target, Retention(succeeded=timedelta(days=3))
+    ),
+    "ask_for_notify": lambda opened, target: opened.ask_for_notify(target, ["mail"], no_longer=[]),
+    "end_leases": lambda opened, target: opened.end_leases(target, [Proof("uid-of-pod", None)]),
+    "grant": lambda opened, target: opened.grant(replace(target, worker_role="pg_monitor")),
+    "migrate": migrated,
+}
 
 
-async def release(url: str, fence: Leader) -> None:
-    """Free the queue's row as a leader."""
-    opened = PostgresDatabases(fence)
-    try:
-        await opened.release(target_of(url), queue_name="mail", owner=OURS)
-    finally:
-        await opened.close()
+def write(url: str, fence: Leader, verb: str) -> None:
+    """Write in one of the ways, as a leader."""
+
+    async def scenario() -> None:
+        opened = PostgresDatabases(fence)
+        try:
+            await WRITES[verb](opened, target_of(url))
+        finally:
+            await opened.close()
+
+    asyncio.run(scenario())
 
 
-async def ask(url: str, fence: Leader) -> None:
-    """Ask to be told of work as a leader."""
-    opened = PostgresDatabases(fence)
-    try:
-        await opened.ask_for_notify(target_of(url), ["mail"], no_longer=[])
-    finally:
-        await opened.close()
-
-
-async def migrate(url: str, fence: Leader) -> None:
-    """Migrate as a leader."""
-    opened = PostgresDatabases(fence)
-    try:
-        await migrated(opened, target_of(url))
-    finally:
-        await opened.close()
+def test_each_verb_of_the_port_reads_or_is_tried_here() -> None:
+    """A new one that writes is to be fenced, too."""
+    verbs = {name for name, _ in inspect.getmembers(PostgresDatabases, inspect.iscoroutinefunction)}
+    assert {name for name in verbs if not name.startswith("_")} == READS | WRITES.keys()
 
 
 def test_the_first_write_of_a_leader_takes_the_schema_and_later_ones_keep_it(
     database_url: str,
 ) -> None:
     """Its epoch stands in the table; a later leader's takes its place."""
-    asyncio.run(declare(database_url, leader(5)))
-    asyncio.run(declare(database_url, leader(5)))
+    write(database_url, leader(5), "declare")
+    write(database_url, leader(5), "declare")
     assert epochs(database_url) == [(LEASE, 5)]
-    asyncio.run(release(database_url, leader(6)))
+    write(database_url, leader(6), "release")
     assert epochs(database_url) == [(LEASE, 6)]
 
 
-@pytest.mark.parametrize("write", [declare, release, ask, migrate])
+@pytest.mark.parametrize("verb", WRITES)
 def test_a_write_of_an_earlier_leader_changes_nothing_and_ends_it(
-    database_url: str, write: Callable[..., object]
+    database_url: str, verb: str
 ) -> None:
     """Whatever it writes; nothing that came along in the transaction is in the database either."""
-    asyncio.run(declare(database_url, leader(6)))
+    write(database_url, leader(6), "declare")
     execute(database_url, "UPDATE towpath.queue SET concurrency_global = 99 WHERE name = 'mail'")
     before = rows(database_url, SNAPSHOT)
     frozen = leader(5)
     with pytest.raises(LeadershipLostError):
-        asyncio.run(write(database_url, frozen))  # type: ignore[arg-type]
+        write(database_url, frozen, verb)
     assert frozen.lost == ["a later leader has written to the database"]
     assert rows(database_url, SNAPSHOT) == before
 
 
 SNAPSHOT = """
 SELECT q::text, (SELECT array_agg(s::text) FROM towpath.sleeper s),
-    (SELECT array_agg(o::text) FROM towpath.operator o)
+    (SELECT array_agg(o::text) FROM towpath.operator o),
+    (SELECT array_agg(r::text) FROM towpath.retention r),
+    (SELECT relacl::text FROM pg_class WHERE oid = 'towpath.queue'::regclass)
 FROM towpath.queue q ORDER BY q.name
 """
 
@@ -131,16 +143,18 @@ def test_a_write_that_is_under_way_ends_before_a_later_leader_writes(database_ur
     """The later one waits for the open transaction, and sees what it has written."""
 
     async def scenario() -> None:
-        await declare(database_url, leader(5))
         async with await psycopg.AsyncConnection.connect(database_url) as old:
             await old.execute("SELECT towpath.lead(%s, 5)", [LEASE])
-            taking = asyncio.create_task(release(database_url, leader(6)))
+            taking = asyncio.create_task(
+                asyncio.to_thread(write, database_url, leader(6), "release")
+            )
             await _until_somebody_waits(database_url)
             assert not taking.done()
             await old.commit()
             await taking
         assert epochs(database_url) == [(LEASE, 6)]
 
+    write(database_url, leader(5), "declare")
     asyncio.run(scenario())
 
 
@@ -160,18 +174,22 @@ def test_many_writes_of_a_new_leader_at_once_wait_for_each_other_and_all_succeed
     """No deadlock between those that bring the epoch and those that go by it."""
 
     async def scenario() -> None:
-        await declare(database_url, leader(5))
         for number in range(6, 16):
-            await asyncio.gather(*(release(database_url, leader(number)) for _ in range(6)))
+            opened = [PostgresDatabases(leader(number)) for _ in range(6)]
+            await asyncio.gather(
+                *(WRITES["release"](one, target_of(database_url)) for one in opened)
+            )
+            await asyncio.gather(*(one.close() for one in opened))
 
+    write(database_url, leader(5), "declare")
     asyncio.run(scenario())
     assert epochs(database_url) == [(LEASE, 15)]
 
 
 def test_operators_of_different_leases_keep_their_own_epochs(database_url: str) -> None:
     """Two clusters may share a schema; neither is the other's later leader."""
-    asyncio.run(declare(database_url, leader(6)))
-    asyncio.run(ask(database_url, leader(5, "another-cluster/space/towpath-operator")))
+    write(database_url, leader(6), "declare")
+    write(database_url, leader(5, "another-cluster/space/towpath-operator"), "ask_for_notify")
     assert [number for _, number in epochs(database_url)] == [5, 6]
 
 
@@ -179,14 +197,14 @@ def test_who_knows_that_it_leads_no_longer_opens_no_transaction(database_url: st
     """The clock says so before the database has to."""
     fence = Leader(Epoch(LEASE, 7), leads=False)
     with pytest.raises(LeadershipLostError):
-        asyncio.run(declare(database_url, fence))
+        write(database_url, fence, "declare")
     assert epochs(database_url) == []
 
 
 def test_an_empty_database_is_migrated_by_a_leader(empty_database_url: str) -> None:
     """Where no table can tell of a later one yet; from the last migration on it is written down."""
-    asyncio.run(migrate(empty_database_url, leader(5)))
-    asyncio.run(migrate(empty_database_url, leader(6)))
+    write(empty_database_url, leader(5), "migrate")
+    write(empty_database_url, leader(6), "migrate")
     assert epochs(empty_database_url) == [(LEASE, 6)]
 
 
