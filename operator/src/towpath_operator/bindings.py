@@ -28,6 +28,7 @@ LOGIN_LIVES: Final = timedelta(minutes=10)
 PAUSE_SECONDS: Final = (0.5, 10.0)
 ENDS_WITHIN_SECONDS: Final = 3.0
 TOLD_AGAIN_SECONDS: Final = 0.5
+LOOK_FOR_KINDS_SECONDS: Final = 2.0
 SERVER_TIMEOUT: Final = 290  # an int: kopf puts it into the URL as it is
 CLIENT_TIMEOUT: Final = 600
 
@@ -128,12 +129,18 @@ class Watch:
     """
 
     def __init__(
-        self, listener: Listener, login: Callable[[], Login], namespaces: Sequence[str] = ()
+        self,
+        listener: Listener,
+        login: Callable[[], Login],
+        namespaces: Sequence[str] = (),
+        *,
+        served: Callable[[], bool],
     ) -> None:
-        """Watch some namespaces; none named is all."""
+        """Watch some namespaces; none named is all. Where our kinds are not `served`, wait for them."""
         self._listener = listener
         self._login = login
         self._namespaces = namespaces
+        self._served = served
         self._stop: Callable[[], object] = lambda: None
         self._stopped = threading.Event()
         self._ready = threading.Event()
@@ -168,6 +175,11 @@ class Watch:
         least, most = PAUSE_SECONDS
         pause = 0.0
         while not self._stopped.is_set():
+            if not self._served():
+                # kopf looks once for the kinds, and would watch those that are there alone.
+                logger.warning("watch waits for CRDs", extra={"after": LOOK_FOR_KINDS_SECONDS})
+                self._stopped.wait(LOOK_FOR_KINDS_SECONDS)
+                continue
             began = time.monotonic()
             why = self._watch_until_it_ends(registry)
             if self._stopped.is_set():

@@ -18,9 +18,10 @@ from towpath_operator.adapters.kubernetes_watch import ChildrenWatch
 from towpath_operator.adapters.postgres import PostgresDatabases
 from towpath_operator.adapters.resolving import resolve_side_by_side
 from towpath_operator.adapters.seeing_cluster import SeeingCluster
+from towpath_operator.adapters.served_kinds import serves
 from towpath_operator.adapters.sightings import Sightings
 from towpath_operator.assembly import assemble, now, read_cluster_uid
-from towpath_operator.bindings import Watch
+from towpath_operator.bindings import OUR_KINDS, Watch
 from towpath_operator.controller import Controller
 from towpath_operator.definitions import DefinitionsCheck
 from towpath_operator.leadership import Elector, LeaseFence
@@ -169,6 +170,7 @@ def _leading(
             _Listener(sightings, controller),
             lambda: client_configuration(settings.kubeconfig),
             settings.namespaces,
+            served=lambda: serves(requests, OUR_KINDS),
         ),
     )
 
