@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
-
+from towpath.store.budget import DEFAULT_CONNECTIONS
 from towpath_operator.declarations import Subject
 from towpath_operator.desk import NotLookedYet, View
 from towpath_operator.model.conditions import Reason
@@ -36,9 +35,6 @@ from towpath_operator.ports.cluster import (
 )
 from towpath_operator.render.names import POOL_LABEL, REVISION_ANNOTATION, annotation
 from towpath_operator.services import Services
-
-DEFAULT_CONNECTIONS: Final = 4
-"""What a worker takes that is told nothing (tested equal to the library's)."""
 
 
 def observe_queue_database(database: QueueDatabase, services: Services) -> QueueDatabaseObserved:
