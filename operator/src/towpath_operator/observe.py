@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+
 from towpath.store.budget import DEFAULT_CONNECTIONS
 from towpath_operator.declarations import Subject
 from towpath_operator.desk import NotLookedYet, View
