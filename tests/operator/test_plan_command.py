@@ -83,7 +83,9 @@ def test_a_change_is_foretold_and_nothing_is_written(
 
     api.merge(QUEUE, "mail", {"spec": spec})
     api.wait_ready(QUEUE, "mail")
-    assert rows(database_url, "SELECT concurrency_global FROM towpath.queue") == [(3,)]
+    assert rows(
+        database_url, "SELECT concurrency_global FROM towpath.queue WHERE name = 'mail'"
+    ) == [(3,)]
     again = planner.ask(spec, "--exit-code")
     assert again.returncode == 0, again.stdout
     assert "Nothing would change.\n" in again.stdout
