@@ -44,6 +44,8 @@ class Cluster:
     reach: Callable[[str, str, int], tuple[str, int]]
     # Why the cluster itself no longer works, if it does not: asked after a failed command.
     check: Callable[[], object] = lambda: None
+    # Kills the API server and returns once it answers again; None where that cannot be done.
+    restart_api: Callable[[], None] | None = None
     _postgres: PostgresAccess | None = field(default=None, init=False)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 120) -> str:

@@ -1,7 +1,8 @@
 """Pid 1 of a node's namespaces: mounts, starts the parts, and ends all when its starter ends.
 
 It runs inside and alone: whatever it mounts or starts goes with it. It tells the host how it stands
-in one small file, `status.json`: {"state": "starting" | "ready" | "failed", "part", "reason"}.
+in one small file, `status.json`: {"state": "starting" | "ready" | "failed", "part", "reason",
+"restarts"}. By SIGUSR1 it kills the API server and starts it again.
 
 It ends at the end of its starter, whatever that end was: by the starter's word (the pipe closes) or
 by its death, SIGKILL included (the pidfd becomes readable; a forked child of the starter may hold
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from tests.cluster.node.cgroups import make_cgroups, remove_cgroups
 from tests.cluster.node.layout import Layout
-from tests.cluster.node.parts import Part, stages
+from tests.cluster.node.parts import API_SERVER, Part, stages
 
 POLL_SECONDS = 0.05
 PART_SECONDS = 90
@@ -54,6 +55,8 @@ class Node:
         self.layout = layout
         self.wanted = [lifeline, starter]
         self.processes: dict[int, tuple[Part, subprocess.Popen[bytes]]] = {}
+        self.restarts_asked = 0
+        self.restarts = 0
 
     def run(self) -> None:
         """Start everything, then wait for the end of the starter or of a part."""
@@ -64,7 +67,11 @@ class Node:
                 self._start(stage)
             self._tell("ready")
             while True:
-                self._watch(seconds=1.0)
+                self._watch(seconds=0.2)
+                if self.restarts < self.restarts_asked:
+                    self._restart(API_SERVER)
+                    self.restarts += 1
+                    self._tell("ready")
         except StarterEndedError:
             return
         except PartFailedError as error:
@@ -140,6 +147,14 @@ class Node:
                 if time.monotonic() > deadline:
                     raise PartFailedError(part.name, f"no answer within {PART_SECONDS} s")
 
+    def _restart(self, name: str) -> None:
+        """Kill a part and start it again: its clients meet an outage of some seconds."""
+        pid = next(pid for pid, (part, _) in self.processes.items() if part.name == name)
+        part, process = self.processes.pop(pid)
+        process.kill()
+        process.wait()
+        self._start([part])
+
     def _watch(self, seconds: float) -> None:
         self._watch_starter(seconds)
         self._reap()
@@ -161,7 +176,8 @@ class Node:
                 raise PartFailedError(part.name, f"ended with exit code {process.returncode}")
 
     def _tell(self, state: str, part: str = "", reason: str = "") -> None:
-        content = json.dumps({"state": state, "part": part, "reason": reason})
+        told = {"state": state, "part": part, "reason": reason, "restarts": self.restarts}
+        content = json.dumps(told)
         draft = self.layout.status.with_suffix(".new")
         draft.write_text(content)
         draft.replace(self.layout.status)
@@ -220,6 +236,11 @@ def main() -> None:
     node = Node(Layout.from_json(layout), int(lifeline), int(starter))
     # Ctrl-C reaches the whole terminal; the starter decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def ask_for_restart(*_: object) -> None:
+        node.restarts_asked += 1
+
+    signal.signal(signal.SIGUSR1, ask_for_restart)
     try:
         node.run()
     finally:

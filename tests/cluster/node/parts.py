@@ -15,6 +15,8 @@ from tests.cluster.node.layout import (
     Layout,
 )
 
+API_SERVER = "kube-apiserver"
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -59,7 +61,7 @@ def _api_server(layout: Layout) -> Part:
     pki = layout.pki
     argv = _kubernetes(
         layout,
-        "kube-apiserver",
+        API_SERVER,
         f"--advertise-address={layout.address}",
         f"--secure-port={API_PORT}",
         f"--etcd-servers={ETCD}",
@@ -85,7 +87,7 @@ def _api_server(layout: Layout) -> Part:
         f"--proxy-client-cert-file={pki / 'front-proxy.crt'}",
         f"--proxy-client-key-file={pki / 'front-proxy.key'}",
     )
-    return Part("kube-apiserver", argv, f"https://127.0.0.1:{API_PORT}/readyz")
+    return Part(API_SERVER, argv, f"https://127.0.0.1:{API_PORT}/readyz")
 
 
 def _clients(layout: Layout, name: str) -> list[str]:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.access import Cluster, client_environment
 from tests.cluster.binaries import Binaries, build_binaries
@@ -170,8 +172,24 @@ def _state(layout: Layout, process: subprocess.Popen[bytes]) -> str:
     return state
 
 
+def _restart_api(layout: Layout) -> None:
+    before = _told(layout)["restarts"]
+    os.kill(int((layout.folder / "pid").read_text()), signal.SIGUSR1)
+    wait_until(
+        lambda: _told_state(layout) == "ready" and _told(layout)["restarts"] > before,
+        part="kube-apiserver",
+        what="its answer after a restart",
+        seconds=READY_SECONDS,
+    )
+
+
+def _told(layout: Layout) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(read_log(layout.status) or '{"state": "starting"}')
+    return told
+
+
 def _told_state(layout: Layout) -> str:
-    status = json.loads(read_log(layout.status) or '{"state": "starting"}')
+    status = _told(layout)
     if status["state"] == "failed":
         part = status["part"]
         raise ClusterError(part, status["reason"], read_log(layout.log(part)))
@@ -207,4 +225,5 @@ def _handle(layout: Layout, images: NodeImages, check: Callable[[], object]) -> 
         images=images,
         reach=reach,
         check=check,
+        restart_api=partial(_restart_api, layout),
     )

@@ -293,6 +293,8 @@ class Walk:
     def _restart_api(self) -> None:
         assert self.restart_api is not None
         self.restart_api()
+        # The walk's own connection has ended too.
+        eventually(self.site.api.exists)
 
     def _one_of(self, kind: Kind) -> str | None:
         """Choose a child that the operator has made."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import Cluster
 from tests.operator.running import Api, OperatorProcess, eventually
 from tests.operator.walk.site import RestartablePostgres, Site, restartable_postgres
 from tests.operator.walk.state import differences, state_of, unsettled
@@ -48,7 +49,10 @@ def new_site(api: Api, server: RestartablePostgres) -> Site:
 
 @pytest.mark.timeout(60 + 4 * STEPS)
 def test_a_walk_ends_where_the_straight_way_does(
-    new_api: Callable[[], Api], operator: OperatorProcess, own_postgres: RestartablePostgres
+    cluster: Cluster,
+    new_api: Callable[[], Api],
+    operator: OperatorProcess,
+    own_postgres: RestartablePostgres,
 ) -> None:
     """Edits, drift, kills and outages leave nothing behind; every object is as if applied once."""
     seed = SEED or random.SystemRandom().randrange(1, 10**6)
@@ -56,7 +60,7 @@ def test_a_walk_ends_where_the_straight_way_does(
     winding = new_site(new_api(), own_postgres)
     winding.apply_secret(own_postgres.url(winding.database))
     winding.apply_database()
-    walk = Walk(winding, operator, None, random.Random(seed))  # noqa: S311 - no secret
+    walk = Walk(winding, operator, cluster.restart_api, random.Random(seed))  # noqa: S311 - no secret
     for _ in range(STEPS):
         walk.step()
     walk.wind_up()
