@@ -31,7 +31,14 @@ from towpath_operator.plan.actions import (
     Plan,
 )
 from towpath_operator.plan.autoscaling import Decision, LimitedBy, within_room
-from towpath_operator.plan.observed import Blocked, Child, Contested, Room, WorkerPoolObserved
+from towpath_operator.plan.observed import (
+    Blocked,
+    Child,
+    Contested,
+    DemandSample,
+    Room,
+    WorkerPoolObserved,
+)
 from towpath_operator.plan.queue_pool import plan_queue_pool
 from towpath_operator.plan.workerpool import plan_worker_pool
 from towpath_operator.ports.cluster import DEPLOYMENT, FIELD_MANAGER, LEFT_TO_OTHERS
@@ -223,6 +230,24 @@ def test_a_deployment_as_it_was_before_our_last_apply_has_no_writer() -> None:
     there["deployment"] = replace(there["deployment"], last=last)
     plan = planned(sized("None", 2), **there, contested=Contested(manager="hpa", at=NOW))
     assert number_of(plan) is None
+
+
+def of_another_leader(number: int) -> dict[str, Any]:
+    """Return a pool's children when its leader has scaled it, and had no time to say so."""
+    there = written(number, entry(FIELD_MANAGER, NOW, "Apply"))
+    there["deployment"] = replace(there["deployment"], last=None)
+    return there
+
+
+@pytest.mark.parametrize("work", [None, sample(waiting=25)])
+def test_a_leader_that_ended_between_a_scaling_and_its_status_leaves_no_busy_pod_to_be_killed(
+    work: DemandSample | None,
+) -> None:
+    """The next one knows by whose hand the number in the Deployment is, whatever the status says."""
+    declared = sized("Builtin", 1, {"autoscaling": {"desired": 1}})
+    plan = planned(declared, **of_another_leader(5), sample=work)
+    assert number_of(plan) == 5
+    assert plan.status["autoscaling"]["desired"] == 5
 
 
 # The WorkerPool of a Queue.

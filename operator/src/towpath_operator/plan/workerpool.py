@@ -17,9 +17,10 @@ from towpath_operator.plan.pool_children import ChildBlockedError, ChildrenPlann
 from towpath_operator.plan.pool_queues import NO_QUEUE, missing_queue, served_queues
 from towpath_operator.plan.pool_status import BUILTIN, Sizing, pool_draft
 from towpath_operator.plan.rendering import choose_rendering
-from towpath_operator.plan.replicas import choose_replicas
+from towpath_operator.plan.replicas import choose_replicas, owners_of_replicas
 from towpath_operator.plan.rollout import rollout_obstacle
 from towpath_operator.plan.status import RETRY_AFTER, no, settle, yes
+from towpath_operator.ports.cluster import FIELD_MANAGER
 from towpath_operator.render.environment import PodDatabase
 from towpath_operator.render.facts import PodFacts
 from towpath_operator.render.revision import Revision
@@ -153,12 +154,16 @@ def _decide(
 def _current(pool: WorkerPool, observed: WorkerPoolObserved) -> int | None:
     """Return the size that was decided last.
 
-    Our own status, where it has one: a number that somebody else wrote into the Deployment is drift.
+    The Deployment's own number where nobody but us has written it: whoever led before may have had no
+    time to say it in the status. Else our status: a number that somebody else wrote is drift.
     """
+    if observed.deployment is None:
+        return None
+    live = int((observed.deployment.live.get("spec") or {}).get("replicas", 1))
+    if owners_of_replicas(observed.deployment.live) == {FIELD_MANAGER}:
+        return live
     decided = (pool.status.get("autoscaling") or {}).get("desired")
-    if decided is not None or observed.deployment is None:
-        return decided if observed.deployment is not None else None
-    return int((observed.deployment.live.get("spec") or {}).get("replicas", 1))
+    return live if decided is None else int(decided)
 
 
 def _available(wanted: int) -> str:
