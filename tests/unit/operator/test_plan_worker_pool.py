@@ -268,6 +268,19 @@ def test_a_pool_without_any_queue_waits_for_one() -> None:
     assert condition(plan, "Reconciling")["status"] == "True"
 
 
+@pytest.mark.parametrize("idle", [None, 600])
+def test_pods_whose_queue_is_gone_for_a_while_keep_their_template_and_their_number(
+    idle: int | None,
+) -> None:
+    """A Queue is deleted and applied again, or breaks a rule of a newer operator."""
+    work = replace(sample(idle=idle), queues={})
+    declared = pool(POOL_SPEC, {"autoscaling": {"desired": 2}})
+    plan = planned(declared, queues={}, sample=work)
+    assert plan.actions == ()
+    assert reason(plan) == "QueueNotFound"
+    assert plan.status["autoscaling"] == {"desired": 2, "limitedBy": "NoSample"}
+
+
 def test_a_pool_serves_the_queues_that_are_there_and_names_the_one_that_is_not() -> None:
     declared = pool({"queues": [{"name": "mail"}, {"name": "post"}]})
     plan = plan_worker_pool(declared, observed(), NOW)

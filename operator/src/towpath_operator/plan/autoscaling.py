@@ -150,7 +150,7 @@ def _blindness(
 ) -> LimitedBy | None:
     if not database_usable:
         return LimitedBy.DATABASE_ERROR
-    if sample is None or not set(queues) <= set(sample.queues):
+    if sample is None or not queues or not set(queues) <= set(sample.queues):
         return LimitedBy.NO_SAMPLE
     return LimitedBy.STALE_SAMPLE if now - sample.taken_at > STALE_AFTER else None
 

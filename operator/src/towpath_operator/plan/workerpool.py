@@ -30,7 +30,8 @@ from towpath_operator.render.shapes import TemplateError
 def plan_worker_pool(pool: WorkerPool, observed: WorkerPoolObserved, now: datetime) -> Plan:
     """Say what brings a WorkerPool into force, and what its status is.
 
-    While its database cannot be used, nothing is made, and what runs goes on at its size.
+    While its database cannot be used, or none of its queues is there, nothing is made, and what runs
+    goes on at its size.
     """
     if pool.metadata.being_deleted:
         return Plan()
@@ -51,6 +52,8 @@ def plan_worker_pool(pool: WorkerPool, observed: WorkerPoolObserved, now: dateti
         pool=pool, observed=observed, target=database.target, replicas=replicas
     )
     try:
+        if not served:
+            return _as_before(planner, sizing, trouble or missing or NO_QUEUE, now)
         return _with_children(planner, sizing, trouble or missing, list(served), now)
     except ChildBlockedError as error:
         draft = pool_draft(pool, observed, no(error.blocked))
@@ -68,14 +71,8 @@ def _with_children(
     try:
         rendering = choose_rendering(pool, observed, _facts(planner, queue_names))
     except TemplateError as error:
-        ready = no(Blocked(reason=Reason.TEMPLATE_REJECTED, message=f"{error}."))
-        draft = pool_draft(pool, observed, ready, sizing)
-        return settle(
-            draft,
-            now,
-            actions=planner.plan_as_before(),
-            requeue_after=sizing.decision.look_again,
-        )
+        rejected = Blocked(reason=Reason.TEMPLATE_REJECTED, message=f"{error}.")
+        return _as_before(planner, sizing, rejected, now)
     planned = _Planned(
         actions=planner.plan(rendering),
         sizing=sizing,
@@ -83,6 +80,16 @@ def _with_children(
         revision=rendering.revision,
     )
     return _settled(pool, observed, planned, now)
+
+
+def _as_before(planner: ChildrenPlanner, sizing: Sizing, obstacle: Blocked, now: datetime) -> Plan:
+    """Leave the pods the template that they have, and keep the rest up to date."""
+    return settle(
+        pool_draft(planner.pool, planner.observed, no(obstacle), sizing),
+        now,
+        actions=planner.plan_as_before(),
+        requeue_after=sizing.decision.look_again,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
