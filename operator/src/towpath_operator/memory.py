@@ -13,10 +13,10 @@ from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.actions import Event, Plan
 from towpath_operator.plan.observed import (
     Child,
+    Contested,
     DemandSample,
     HeldBack,
     LastAnswer,
-    Contested,
     QueueDeletion,
 )
 from towpath_operator.ports.cluster import (
