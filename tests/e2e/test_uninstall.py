@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e import manifests
-from tests.e2e.release import Release
+from tests.e2e.release import SYSTEM, Release
 from tests.e2e.space import Space
 from towpath import Client
 
@@ -11,7 +11,7 @@ from towpath import Client
 def test_helm_uninstall_ends_at_once_and_workers_go_on_without_an_operator(
     space: Space, client: Client, release: Release
 ) -> None:
-    """The same pods run what is enqueued before and after; even then a namespace goes in a minute."""
+    """The same pods run what is enqueued before and after; even then namespaces go in a minute, its own too."""
     space.apply(manifests.queue("orphaned", workers=manifests.workers(release.image)))
     space.until_ready("queue", "orphaned")
     before = space.kubectl("get", "pods", "--output=jsonpath={.items[*].metadata.uid}")
@@ -27,4 +27,5 @@ def test_helm_uninstall_ends_at_once_and_workers_go_on_without_an_operator(
         "queue.towpath.dev/orphaned",
         "workerpool.towpath.dev/orphaned",
     ]
-    space.cluster.kubectl("delete", "namespace", space.namespace, "--timeout=60s", seconds=70)
+    for namespace in (SYSTEM, space.namespace):
+        space.cluster.kubectl("delete", "namespace", namespace, "--timeout=60s", seconds=70)

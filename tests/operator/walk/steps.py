@@ -25,6 +25,7 @@ from towpath_operator.ports.cluster import (
 QUEUES = ("orders", "mail", "bulk")
 POOLS = ("crew", "night")
 CATCH_UP_SECONDS = 60
+OUTAGES_EVERY = 100
 DELETE_ROWS = "towpath.dev/delete-rows"
 GOOD_TEMPLATES: tuple[Mapping[str, Any], ...] = (
     {"spec": {"containers": [{"name": "worker", "image": "registry.invalid/shop:1"}]}},
@@ -57,12 +58,17 @@ class Walk:
     restart_api: Callable[[], None] | None
     chance: random.Random
     taken: list[str] = field(default_factory=list)
+    outages: dict[int, Step] = field(default_factory=dict)
     away_for: int = 0
 
     def step(self) -> None:
         """Take one step, and look whether what must always hold does."""
+        number = len(self.taken) % OUTAGES_EVERY
+        if number == 0:
+            self._choose_outages()
         steps = self._weighted()
         chosen = self.chance.choices(list(steps), weights=list(steps.values()))[0]
+        chosen = self.outages.get(number, chosen)
         self.taken.append(chosen.__name__.strip("_"))
         chosen()
         self._tend_operator()
@@ -105,7 +111,7 @@ class Walk:
         assert owner == [(*ELSEWHERE, 1)]
 
     def _weighted(self) -> dict[Step, float]:
-        steps: dict[Step, float] = {
+        return {
             self._apply_queue: 20,
             self._delete_queue: 6,
             self._apply_pool: 12,
@@ -126,13 +132,15 @@ class Walk:
             self._delete_row: 2,
             self._edit_owned_pool: 4,
             self._catch_up: 8,
-            self._kill_operator: 1,
-            self._stop_operator: 1,
-            self._restart_postgres: 1.5,
         }
+
+    def _choose_outages(self) -> None:
+        """Put one of each somewhere into the next hundred steps, but for their first ones."""
+        outages: list[Step] = [self._kill_operator, self._stop_operator, self._restart_postgres]
         if self.restart_api is not None:
-            steps[self._restart_api] = 1
-        return steps
+            outages.append(self._restart_api)
+        places = self.chance.sample(range(10, OUTAGES_EVERY), len(outages))
+        self.outages = dict(zip(places, outages, strict=True))
 
     def _tend_operator(self) -> None:
         """Start it again as a kubelet does, once it has been away for long enough."""
