@@ -24,6 +24,7 @@ from towpath.store.statements import Statements
 from towpath_operator.adapters.postgres import PostgresDatabases
 from towpath_operator.plan.observed import DatabaseTarget, Owner, QueueRow
 from towpath_operator.ports.cluster import ObjectKey
+from towpath_operator.ports.database import DatabaseError
 
 OURS = Owner(cluster="here", namespace="shop", name="mail", uid="uid-1")
 THEIRS = Owner(cluster="there", namespace="shop", name="mail", uid="uid-2")
@@ -279,3 +280,37 @@ def test_a_rotated_uri_closes_what_the_old_one_opened(
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'towpath-operator'"
     with psycopg.connect(first) as connection:
         assert connection.execute(query.encode()).fetchone() == (0,)
+
+
+def test_calls_that_wait_when_the_uri_is_rotated_open_nothing_by_the_old_one(
+    new_database: Callable[[], str],
+) -> None:
+    """The one under way ends on what it has; the others fail, and are made again by the new one."""
+    first, second = new_database(), new_database()
+
+    async def scenario(opened: PostgresDatabases) -> None:
+        await opened.count(target_of(first), [])
+        late = [asyncio.create_task(opened.count(target_of(first), [])) for _ in range(3)]
+        await asyncio.sleep(0)
+        moved = [opened.count(target_of(second), []) for _ in range(3)]
+        assert await asyncio.gather(*moved) == [{}, {}, {}]
+        done, *failed = await asyncio.gather(*late, return_exceptions=True)
+        assert done == {}
+        assert [type(one) for one in failed] == [DatabaseError, DatabaseError]
+        await opened.count(target_of(second), [])
+        for url, most in ((first, 0), (second, 1)):
+            assert await asyncio.to_thread(connections_of_ours, url) <= most
+
+    run(scenario)
+
+
+def connections_of_ours(url: str) -> int:
+    """Count the operator's connections to a database."""
+    query = (
+        "SELECT count(*)::integer FROM pg_stat_activity "
+        "WHERE application_name = 'towpath-operator' AND datname = current_database()"
+    )
+    with psycopg.connect(url) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return int(row[0])

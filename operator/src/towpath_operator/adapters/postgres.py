@@ -262,11 +262,10 @@ class PostgresDatabases:
         await asyncio.gather(*(link.close() for link in links), return_exceptions=True)
 
     async def _link(self, target: DatabaseTarget) -> Link:
-        link = self._links.get(target.key)
-        if link is not None and link.target != target:
-            # Another URI or schema: what was opened by the old one must not be used again.
+        while (link := self._links.get(target.key)) is not None and link.target != target:
+            # Another URI or schema: what was opened by the old one must not be used again. Meanwhile
+            # another call may have opened the new one.
             await self.forget(link.target)
-            link = None
         if link is None:
             link = self._links[target.key] = Link(target, self._fence, self._timeout)
         return link

@@ -50,6 +50,7 @@ class Link:
         self._statements = Statements(target.schema)
         self._timeout = timeout
         self._lock = asyncio.Lock()
+        self._closed = False
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
     async def run(self, work: Work[T]) -> T:
@@ -60,13 +61,7 @@ class Link:
         database = str(self.target.key)
         try:
             async with metrics.sql_work(database), asyncio.timeout(self._timeout), self._lock:
-                reused = self._connection is not None
-                try:
-                    return await self._run_once(work)
-                except psycopg.OperationalError:
-                    if not reused or self._connection is not None:
-                        raise
-                return await self._run_once(work)
+                return await self._run_or_repeat(work)
         except EXPECTED as error:
             await self.ear.close()  # it may be as dead without knowing
             blocked = blocked_by(error)
@@ -105,11 +100,24 @@ class Link:
             workers_refused=self.workers.refused,
         )
 
+    async def _run_or_repeat(self, work: Work[T]) -> T:
+        reused = self._connection is not None
+        try:
+            try:
+                return await self._run_once(work)
+            except psycopg.OperationalError:
+                if not reused or self._connection is not None:
+                    raise
+            return await self._run_once(work)
+        finally:
+            if self._closed:
+                await self._drop()
+
     async def _run_once(self, work: Work[T]) -> T:
         connection = self._connection
         try:
             if connection is None:
-                connection = self._connection = await open_target(self.target)
+                connection = await self._open()
                 milliseconds = int(self._timeout * 1000)
                 await connection.execute(f"SET statement_timeout = {milliseconds:d}")
             return await work(AsyncSession(connection, prepare=True), self._statements)
@@ -120,17 +128,30 @@ class Link:
                 await self._drop()
             raise
 
+    async def _open(self) -> psycopg.AsyncConnection[Any]:
+        """Open the connection, unless the link is closed: nobody would close it then."""
+        if self._closed:
+            raise psycopg.OperationalError("another URI or schema has taken this one's place")
+        self._connection = await open_target(self.target)
+        return self._connection
+
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
 
     async def close(self) -> None:
-        """Close the connections; a call under way fails, and a migration ends where it is."""
+        """Begin no call any more, and close the connections; a migration ends where it is.
+
+        A call under way ends first, and closes its connection itself: the loop would still wait on that
+        one's socket, whose number the next connection gets.
+        """
+        self._closed = True
         await self.migrator.stop()
         await self.workers.stop()
         await self.ear.close()
-        await self._drop()
+        if not self._lock.locked():
+            await self._drop()
 
 
 def _endpoint(uri: str) -> Endpoint:
