@@ -154,11 +154,8 @@ class Controller:
                 self._queue.wake(Subject(WORKER_POOL, pool.metadata.key))
 
     def _wake_pools_of(self, queue: ObjectKey) -> None:
-        for key, pool in self._services.declared.pools.items():
-            if key.namespace == queue.namespace and any(
-                one.name == queue.name for one in pool.spec.queues
-            ):
-                self._queue.wake(Subject(WORKER_POOL, key))
+        for pool in self._services.declared.pools_serving(queue):
+            self._queue.wake(Subject(WORKER_POOL, pool.metadata.key))
 
     def _wake_rivals(self, subject: Subject) -> None:
         """Wake who may have waited for the row of a Queue that changed or went, and its database.
@@ -167,9 +164,10 @@ class Controller:
         """
         declared = self._services.declared
         mine = declared.queues.get(subject.key)
-        for key, other in declared.queues.items():
-            if key != subject.key and (mine is None or other.queue_name == mine.queue_name):
-                self._queue.wake(Subject(QUEUE, key))
+        everyone = declared.queues.values()
+        for other in everyone if mine is None else declared.queues_named(mine.queue_name):
+            if other.metadata.key != subject.key:
+                self._queue.wake(Subject(QUEUE, other.metadata.key))
         if mine is None:
             for key in declared.databases:
                 self._queue.wake(Subject(QUEUE_DATABASE, key))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
+from towpath_operator.index import Index
 from towpath_operator.model.annotations import asked
 from towpath_operator.model.database import QueueDatabase
 from towpath_operator.model.errors import ManifestError
@@ -75,6 +76,9 @@ class Declarations:
         self.pools: dict[ObjectKey, WorkerPool] = {}
         self.databases: dict[ObjectKey, QueueDatabase] = {}
         self.complete = False
+        self._by_queue_name: Index[ObjectKey, str] = Index()
+        self._by_served: Index[ObjectKey, ObjectKey] = Index()
+        self._queue_uids: frozenset[str] | None = None
         self._signatures: dict[Subject, tuple[object, object]] = {}
         self._uids: dict[Subject, str] = {}
         self._statuses: dict[Subject, Mapping[str, Any]] = {}
@@ -89,8 +93,19 @@ class Declarations:
         """The uid of every Queue that the cluster lists; None before it was listed once."""
         if not self.complete:
             return None
-        # Also of those whose spec breaks a rule: they exist, and keep what is theirs.
-        return frozenset(uid for subject, uid in self._uids.items() if subject.kind == QUEUE)
+        if self._queue_uids is None:
+            # Also of those whose spec breaks a rule: they exist, and keep what is theirs.
+            uids = (uid for subject, uid in self._uids.items() if subject.kind == QUEUE)
+            self._queue_uids = frozenset(uids)
+        return self._queue_uids
+
+    def queues_named(self, queue_name: str) -> list[Queue]:
+        """Return the Queues that name a row so, in whatever database."""
+        return [self.queues[key] for key in self._by_queue_name.find(queue_name)]
+
+    def pools_serving(self, queue: ObjectKey) -> list[WorkerPool]:
+        """Return the WorkerPools that list a Queue."""
+        return [self.pools[key] for key in self._by_served.find(queue)]
 
     def status(self, subject: Subject) -> Mapping[str, Any]:
         """Return an object's status as it was last told, of invalid objects too; empty where none is."""
@@ -134,7 +149,7 @@ class Declarations:
         signature, verdict = _signature(manifest), _verdict(manifest)
         before = self._signatures.get(subject, (None, None))
         self._signatures[subject] = (signature, verdict)
-        self._uids[subject] = manifest["metadata"]["uid"]
+        self._note_uid(subject, manifest["metadata"]["uid"])
         self._statuses[subject] = manifest.get("status") or {}
         if (signature, verdict) == before:
             return Change.NOTHING
@@ -151,24 +166,38 @@ class Declarations:
 
     def _drop(self, subject: Subject) -> bool:
         self._forget(subject)
-        self._uids.pop(subject, None)
+        self._note_uid(subject, None)
         self._statuses.pop(subject, None)
         return self._signatures.pop(subject, None) is not None
+
+    def _note_uid(self, subject: Subject, uid: str | None) -> None:
+        if self._uids.get(subject) == uid:
+            return
+        self._queue_uids = None
+        if uid is None:
+            del self._uids[subject]
+        else:
+            self._uids[subject] = uid
 
     def _put(self, key: ObjectKey, declared: Declared) -> None:
         match declared:
             case Queue():
                 self.queues[key] = declared
+                self._by_queue_name.put(key, [declared.queue_name])
             case WorkerPool():
                 self.pools[key] = declared
+                served = (ObjectKey(key.namespace, one.name) for one in declared.spec.queues)
+                self._by_served.put(key, served)
             case QueueDatabase():
                 self.databases[key] = declared
 
     def _forget(self, subject: Subject) -> None:
         if subject.kind == QUEUE:
             self.queues.pop(subject.key, None)
+            self._by_queue_name.drop(subject.key)
         elif subject.kind == WORKER_POOL:
             self.pools.pop(subject.key, None)
+            self._by_served.drop(subject.key)
         else:
             self.databases.pop(subject.key, None)
 

@@ -170,9 +170,8 @@ def _rivals(queue: Queue, services: Services) -> tuple[Queue, ...]:
     mine = services.desk.find(queue)
     return tuple(
         other
-        for other in services.declared.queues.values()
-        if other.queue_name == queue.queue_name
-        and other.metadata.key != queue.metadata.key
+        for other in services.declared.queues_named(queue.queue_name)
+        if other.metadata.key != queue.metadata.key
         and not other.metadata.being_deleted
         and _same_schema(mine, services.desk.find(other), services)
     )
@@ -196,12 +195,5 @@ def _same_schema(
 
 
 def _serving(queue: Queue, services: Services) -> tuple[str, ...]:
-    namespace, name = queue.metadata.namespace, queue.metadata.name
-    return tuple(
-        sorted(
-            pool.metadata.name
-            for pool in services.declared.pools.values()
-            if pool.metadata.namespace == namespace
-            and any(one.name == name for one in pool.spec.queues)
-        )
-    )
+    pools = services.declared.pools_serving(queue.metadata.key)
+    return tuple(sorted(pool.metadata.name for pool in pools))
