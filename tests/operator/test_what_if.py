@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.operator.fakes import FakeCluster, FakeDatabases
 from tests.operator.test_controller import WORKERS, queue_in_force, run
 from towpath_operator.ports.cluster import DEPLOYMENT, QUEUE, WORKER_POOL, Kind, ObjectKey
@@ -82,5 +84,24 @@ def test_a_held_object_costs_no_write_at_rest() -> None:
         cluster.writes.clear()
         await asyncio.sleep(300)
         assert set(cluster.writes) <= {"check"}
+
+    run(scenario)
+
+
+def test_the_log_tells_of_nothing_that_was_not_done(caplog: pytest.LogCaptureFixture) -> None:
+    """Who reads "action done" finds it done."""
+    caplog.set_level("INFO", logger="towpath_operator")
+
+    async def scenario(cluster: FakeCluster, databases: FakeDatabases) -> None:
+        del databases
+        await queue_in_force(cluster)
+        assert "action done" in caplog.messages
+        caplog.clear()
+        held = {"workers": {**WORKERS, "slots": 7}}
+        await declare(cluster, held, plan_only="true", trace="once")
+        assert (await status(cluster))["plan"] != []
+        told = [message for message in caplog.messages if message.startswith(("action", "trace"))]
+        # The one trace is of the reconcile itself, which plans nothing.
+        assert told == ["trace began", "trace ended"]
 
     run(scenario)

@@ -35,7 +35,9 @@ T = TypeVar("T")
 class Account:
     """What is told of a reconcile while it runs."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, *, told: bool = True) -> None:
+        """Begin; nobody is told of a reconcile that only foretells."""
+        self._told = told
         self.outcome = Outcome.DONE
         self._subject = subject
         self._asked: str | None = None
@@ -49,7 +51,7 @@ class Account:
     def began(self, metadata: Metadata, memory: Memory) -> None:
         """Take in the object: whether its annotation asks for a trace that was not written yet."""
         asked = metadata.asked.get(TRACE)
-        if asked is not None and memory.traced.get(self._subject) != asked:
+        if self._told and asked is not None and memory.traced.get(self._subject) != asked:
             memory.traced[self._subject] = asked
             self._asked = asked
             self._tell("trace began", {"generation": metadata.generation, "uid": metadata.uid})
@@ -93,7 +95,8 @@ class Account:
 
     def ended(self) -> None:
         """Count it, and end its trace."""
-        metrics.reconciled(self._subject.kind.name, self.outcome, self.seconds)
+        if self._told:
+            metrics.reconciled(self._subject.kind.name, self.outcome, self.seconds)
         if self._asked is not None:
             took = round(self.seconds * 1000, 1)
             self._tell("trace ended", {"outcome": str(self.outcome), "total_ms": took})
@@ -106,9 +109,9 @@ class Account:
 
 
 @contextmanager
-def account_of(subject: Subject) -> Iterator[Account]:
+def account_of(subject: Subject, *, told: bool = True) -> Iterator[Account]:
     """Keep the account of one reconcile; an exception that passes through is a bug."""
-    account = Account(subject)
+    account = Account(subject, told=told)
     try:
         yield account
     except Exception:

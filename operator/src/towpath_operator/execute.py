@@ -49,11 +49,12 @@ async def run_actions(plan: Plan, subject: Subject, services: Services) -> Failu
             failure = Failure(reason=error.blocked.reason, message=error.blocked.message)
             _look_again(action, services)
         else:
-            logger.info("action done", extra=_described(action, subject))
+            if not services.foretells:
+                logger.info("action done", extra=_described(action, subject))
             continue
-        logger.warning(
-            "action failed", extra=_described(action, subject) | {"error": failure.message}
-        )
+        if not services.foretells:
+            told = _described(action, subject) | {"error": failure.message}
+            logger.warning("action failed", extra=told)
         return failure
     return None
 

@@ -34,7 +34,7 @@ LOOK_AGAIN_SECONDS: Final = 15.0
 
 async def reconcile(subject: Subject, services: Services) -> Again:
     """Bring the cluster and the database to what the object asks for, and say so in its status."""
-    with account_of(subject) as account:
+    with account_of(subject, told=not services.foretells) as account:
         try:
             return await _reconcile(subject, services, account)
         except NotLookedYet:

@@ -47,6 +47,7 @@ class Services:
         clock: What time it is.
         memory: What this process remembers.
         hold: Says what would be done for an object that is held; None brings it into force too.
+        foretells: Whether nothing is done, so that the log and the metrics are told of nothing.
     """
 
     cluster: Cluster
@@ -58,3 +59,4 @@ class Services:
     clock: Callable[[], datetime]
     memory: Memory = field(default_factory=Memory)
     hold: Hold | None = None
+    foretells: bool = False

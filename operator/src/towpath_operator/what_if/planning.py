@@ -84,6 +84,7 @@ class WhatIf:
             desk=DatabaseDesk(self._cluster, self._databases, declared, operator, clock),
             pace=_NoPace(),
             clock=clock,
+            foretells=True,
         )
 
     async def ask(self, objects: Iterable[tuple[Kind, Manifest]]) -> Forecast:
