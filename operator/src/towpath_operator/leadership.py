@@ -62,6 +62,11 @@ class LeaseFence:
         """Whether we led until now, or lead still."""
         return self._until > NEVER
 
+    @property
+    def closed(self) -> bool:
+        """Whether we stop, and want to lead no more."""
+        return self._closed
+
     def hold(self, epoch: Epoch, until: float) -> None:
         """Let writes begin in an epoch, until a moment that each renewal puts off."""
         with self._lock:
@@ -154,6 +159,8 @@ class Elector:
         if self._fence.held:
             self._keep()
             return
+        if self._fence.closed:
+            return  # what is under way ends well within the Lease, which is given up then
         self._seen = see(self._seen, self._lease.read(), self._clock())
         if free_in(self._seen, self._identity, self._clock()) > 0.0:
             return

@@ -356,3 +356,17 @@ def test_a_closed_fence_stays_closed(me: Candidate) -> None:
     with pytest.raises(LeadershipLostError):
         me.fence.check()
     assert me.ended == []
+
+
+def test_who_stops_takes_the_lease_no_more(lease: LeaseInMemory, me: Candidate) -> None:
+    """Neither one who led, while its last requests end, nor one who stood by."""
+    me.turn()
+    before = lease.there
+    me.fence.close()
+    me.turn()
+    assert (lease.there, me.led) == (before, 1)
+    lease.there = None
+    standby = Candidate(lease, me.clock, "standby")
+    standby.fence.close()
+    standby.turn()
+    assert (lease.there, standby.led) == (None, 0)
