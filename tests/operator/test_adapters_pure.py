@@ -10,14 +10,13 @@ from psycopg import errors
 
 from towpath.domain.errors import DatabaseUnreachableError, SchemaTooNewError
 from towpath_operator.adapters.kubernetes import (
-    FIELD_MANAGER,
     ownership_patch,
     path_of,
     selector_of,
 )
 from towpath_operator.adapters.kubernetes_watch import signature_of
 from towpath_operator.adapters.postgres_errors import blocked_by
-from towpath_operator.ports.cluster import DEPLOYMENT, NAMESPACE, POD, QUEUE, SECRET
+from towpath_operator.ports.cluster import DEPLOYMENT, FIELD_MANAGER, NAMESPACE, POD, QUEUE, SECRET
 
 
 def test_paths_follow_the_kind_and_the_namespace() -> None:
