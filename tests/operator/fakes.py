@@ -189,6 +189,7 @@ class FakeDatabases:
     facts: SchemaFacts = field(default_factory=SchemaFacts)
     problem: Blocked | None = None
     bug: Exception | None = None
+    unexplained: Blocked | None = None
     clearing: Clearing = Clearing.GONE
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
     _settings: bool = False
@@ -230,6 +231,8 @@ class FakeDatabases:
         """Explain: a statement a queue."""
         del target
         self.statements["explain"] += len(queue_names)
+        if self.unexplained is not None:
+            raise DatabaseError(self.unexplained)
         return {name: HeldBack(limited_by="NoWorker", sentence="no one") for name in queue_names}
 
     async def migrate(self, target: DatabaseTarget) -> None:

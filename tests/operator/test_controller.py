@@ -97,6 +97,24 @@ def test_the_work_of_a_pool_is_looked_at_on_notify_and_then_once_a_second() -> N
     run(scenario)
 
 
+def test_pods_follow_the_work_also_where_nobody_can_say_what_holds_it_back() -> None:
+    """The explanation is words of a status; a statement for it that takes too long stops nothing."""
+
+    async def scenario(cluster: FakeCluster, databases: FakeDatabases) -> None:
+        await queue_in_force(cluster)
+        databases.unexplained = DOWN
+        databases.work["mail"] = QueueCounts(waiting=11)
+        databases.notify()
+        await asyncio.sleep(0.5)
+        assert cluster.replicas("mail") == 3
+        databases.statements.clear()
+        await asyncio.sleep(60)
+        assert cluster.ready(QUEUE, "mail")["status"] == "True"
+        assert databases.statements["explain"] <= 7
+
+    run(scenario)
+
+
 def test_the_work_of_a_paused_queue_brings_no_pods_until_it_goes_on() -> None:
     """Paused by hand: nothing grows, idle pods go, and the status says so; then up at once."""
 

@@ -55,9 +55,10 @@ class Explainer:
             return
         self._next_look = now + BETWEEN_LOOKS
         names = {subject: waiting[subject] for subject in due[:AT_A_TIME]}
+        # Also of those about which the database does not answer: the others have their turn.
+        self._asked_at |= dict.fromkeys(names, now)
         found = await self._services.databases.explain(target, sorted(set(names.values())))
         for subject, name in names.items():
-            self._asked_at[subject] = now
             self._note(subject, found.get(name))
 
     def _is_due(self, subject: Subject, now: datetime) -> bool:

@@ -112,7 +112,7 @@ class DatabaseLoop:
         if isinstance(target, Blocked) or not view.usable:
             self._asked = None
             return IN_TROUBLE, False
-        await self._explainer.look(target, self._services.desk.queues_of(self._key), view.counts)
+        await self._explain(target, view)
         busy = self._note_work(view)
         listening = await self._services.databases.listen(target)
         asked = await self._ask(target, frozenset() if busy else self._pool_names())
@@ -150,6 +150,15 @@ class DatabaseLoop:
         except DatabaseError:
             return await desk.look(database)  # says what the trouble is
         return await desk.look(database) if _contradicts(view) else view
+
+    async def _explain(self, target: DatabaseTarget, view: View) -> None:
+        """Ask what holds queues back: words of a status, without which pods are scaled all the same."""
+        queues = self._services.desk.queues_of(self._key)
+        try:
+            await self._explainer.look(target, queues, view.counts)
+        except DatabaseError as error:
+            told = {"database": str(self._key), "error": str(error)}
+            logger.warning("queues not explained", extra=told)
 
     def _note_work(self, view: View) -> bool:
         """Take samples for the pools and wake who should know; tell whether a pool has work."""
