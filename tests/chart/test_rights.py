@@ -32,12 +32,6 @@ IN_NAMESPACES: dict[tuple[str, str], dict[str, str]] = {
         (TOWPATH, f"{kind}/status"): {"patch": "the status is applied"}
         for kind in ("queues", "workerpools", "queuedatabases")
     },
-    **{
-        (TOWPATH, f"{kind}/finalizers"): {
-            "update": "blockOwnerDeletion in an owner reference, where the cluster guards it"
-        }
-        for kind in ("queues", "workerpools")
-    },
     (APPS, "deployments"): {
         "get": "a pool's reconcile reads its child",
         "list": "the watch of children begins with a list",
@@ -62,7 +56,6 @@ IN_NAMESPACES: dict[tuple[str, str], dict[str, str]] = {
         "list": "children are read by their label",
         "create": "a child is first made by POST",
         "patch": "and then applied",
-        "delete": "a pool that wants none any more",
     },
     (CORE, "pods"): {
         "get": "why a pod does not run",
