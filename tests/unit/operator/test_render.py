@@ -68,7 +68,8 @@ def test_the_deployment_is_named_labelled_and_owned_after_its_pool() -> None:
     assert reference["uid"] == "uid-mailers"
     assert reference["controller"] is True
     assert reference["kind"] == "WorkerPool"
-    assert "blockOwnerDeletion" not in reference  # it takes a right on the owner, where that is guarded
+    # It takes a right on the owner, in clusters that guard it.
+    assert "blockOwnerDeletion" not in reference
 
 
 def test_the_environment_is_that_of_the_contract() -> None:
