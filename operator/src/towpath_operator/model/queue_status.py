@@ -93,9 +93,7 @@ class QueueStatus(Model):
     waiting_capped: bool | None = Field(
         default=None, description="Whether more wait than were counted."
     )
-    running: int | None = Field(
-        default=None, description="Workflows that workers have in memory."
-    )
+    running: int | None = Field(default=None, description="Workflows that workers have in memory.")
     oldest_wait_seconds: int | None = Field(
         default=None,
         description="For how long the first in line had waited when the numbers were written; absent "
