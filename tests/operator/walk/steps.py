@@ -15,6 +15,7 @@ from tests.operator.walk.site import ELSEWHERE, FOREIGN, SECRET_NAME, Site
 from tests.operator.walk.state import listed, unread
 from towpath_operator.ports.cluster import (
     DEPLOYMENT,
+    POD_DISRUPTION_BUDGET,
     QUEUE,
     QUEUE_DATABASE,
     SECRET,
@@ -85,10 +86,25 @@ class Walk:
         self._rotate_secret()
         self.site.apply_database()
         self._drop_rival()
-        for kind, names in ((QUEUE, QUEUES), (WORKER_POOL, POOLS)):
-            for name in names:
-                if name == QUEUES[0] or (kind, name) in self.site.declared:
-                    self._apply_again(kind, name)
+        for kind, name in [*self.site.declared, (QUEUE, QUEUES[0])]:
+            if "Perhaps" in str(self.site.declared.get((kind, name), "Perhaps")):
+                self._apply_again(kind, name)
+
+    def drift(self, steps: int) -> None:
+        """Have hands change what nobody applies again: the operator alone can put it back."""
+        hands = (
+            self._edit_deployment,
+            self._delete_deployment,
+            self._edit_pool_secret,
+            self._delete_pool_secret,
+            self._edit_disruption_budget,
+            self._edit_row,
+            self._edit_owned_pool,
+        )
+        for _ in range(steps):
+            hand = self.chance.choice(hands)
+            self.taken.append(hand.__name__.strip("_"))
+            hand()
 
     def check(self) -> None:
         """Look at what holds after every step."""
@@ -128,6 +144,7 @@ class Walk:
             self._delete_deployment: 6,
             self._edit_pool_secret: 4,
             self._delete_pool_secret: 4,
+            self._edit_disruption_budget: 3,
             self._edit_row: 8,
             self._delete_row: 2,
             self._edit_owned_pool: 4,
@@ -249,6 +266,11 @@ class Walk:
         name = self._one_of(SECRET)
         if name is not None:
             self.site.api.delete(SECRET, name)
+
+    def _edit_disruption_budget(self) -> None:
+        name = self._one_of(POD_DISRUPTION_BUDGET)
+        if name is not None:
+            self.site.api.merge(POD_DISRUPTION_BUDGET, name, {"spec": {"maxUnavailable": 7}})
 
     def _edit_owned_pool(self) -> None:
         name = self._one_of(WORKER_POOL)

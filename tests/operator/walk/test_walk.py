@@ -16,16 +16,36 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster
-from tests.operator.running import Api, OperatorProcess, eventually
+from tests.operator.running import Api, OperatorProcess, eventually, kubeconfig_of_operator
 from tests.operator.walk.site import RestartablePostgres, Site, restartable_postgres
 from tests.operator.walk.state import differences, state_of, unsettled
 from tests.operator.walk.steps import Walk
+from towpath_operator.adapters.kubernetes import Requests
 
 STEPS = int(os.environ.get("TOWPATH_WALK_STEPS", "100"))
 SEED = int(os.environ.get("TOWPATH_WALK_SEED", "6"))
 TEMPLATE = "walked"
+DRIFT_STEPS = 20
 CONVERGED_SECONDS = 90
+RESYNC_SECONDS = 5
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def operator_process(
+    cluster: Cluster, administrator: Requests, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """Run an operator that looks at everything every few seconds, for what no event tells of."""
+    del administrator
+    folder = tmp_path_factory.mktemp("operator")
+    often = {"TOWPATH_OPERATOR_RESYNC_SECONDS": str(RESYNC_SECONDS)}
+    process = OperatorProcess(
+        kubeconfig_of_operator(cluster, folder), folder / "operator.log", often
+    )
+    process.start()
+    yield process
+    if process.running:
+        process.stop()
 
 
 @pytest.fixture
@@ -64,6 +84,14 @@ def test_a_walk_ends_where_the_straight_way_does(
     for _ in range(STEPS):
         walk.step()
     walk.wind_up()
+
+    def nothing_is_under_way() -> bool:
+        left = unsettled(winding)
+        assert left == "", left
+        return True
+
+    eventually(nothing_is_under_way, seconds=CONVERGED_SECONDS, what=f"{walk.taken}")
+    walk.drift(DRIFT_STEPS)
     straight = new_site(new_api(), own_postgres)
     straight.apply_secret(own_postgres.url(straight.database))
     straight.apply_database()
