@@ -134,10 +134,12 @@ class Controller:
             # The Queue of the same name may own the pool; others count who serves them.
             self._wake_known(Subject(QUEUE, subject.key))
             self._poke(subject)
-        elif change is Change.OBJECT:
+        else:
+            # Also by a verdict: a pool does not serve a Queue that has lost its name to another.
             self._wake_pools_of(subject.key)
-            self._wake_rivals(subject)
-            self._poke(subject)
+            if change is Change.OBJECT:
+                self._wake_rivals(subject)
+                self._poke(subject)
 
     def _wake_known(self, subject: Subject) -> None:
         if subject in self._services.declared:

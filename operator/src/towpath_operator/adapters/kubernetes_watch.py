@@ -122,6 +122,10 @@ class ChildrenWatch:
             return error.retry_after
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self._interrupted(kind, error)
+        except Exception:
+            # A bug must not end the thread, which nobody would miss: what it watches is listed anew.
+            known.version = ""
+            logger.exception("watch failed", extra={"kind": kind.plural})
         return 0.0
 
     def _interrupted(self, kind: Kind, error: Exception) -> None:
