@@ -95,14 +95,16 @@ def _measure(here: Place, url: str, queues: int, rest_seconds: float) -> None:
         leads = time.monotonic() - began
         eventually(lambda: _all_seen(process, queues), seconds=PATIENCE_SECONDS)
         started = time.monotonic() - began
-        asked = counts(process)
-        memory = operator_process().memory_info().rss / 1e6
+        asked, system = counts(process), operator_process()
+        memory, cpu = system.memory_info().rss / 1e6, system.cpu_times()
         changed = sum(before[name] != version for name, version in _versions(api).items())
-        print("\n| leads s | all reconciled s | objects changed | RSS MB |\n|---|---|---|---|")
-        print(f"| {leads:.1f} | {started:.1f} | {changed} | {memory:.0f} |\n")
+        print("\n| leads s | all reconciled s | CPU s | objects changed | RSS MB |")
+        print("|---|---|---|---|---|")
+        busy = cpu.user + cpu.system
+        print(f"| {leads:.1f} | {started:.1f} | {busy:.1f} | {changed} | {memory:.0f} |\n")
         _print_requests("start", asked.requests)
         time.sleep(30.0)
-        _rest(process, operator_process(), rest_seconds)
+        _rest(process, system, rest_seconds)
 
 
 def _bring_into_force(api: Api, queues: int) -> float:
@@ -140,6 +142,8 @@ def _versions(api: Api) -> dict[str, str]:
 
 
 def _all_seen(process: OperatorProcess, queues: int) -> bool:
+    """Tell whether each object was reconciled; to ask costs the operator more than to say."""
+    time.sleep(1.0)
     found = counts(process)
     pools = queues // 2
     seen = found.reconciled["Queue"] >= queues and found.reconciled["WorkerPool"] >= pools
