@@ -22,6 +22,9 @@ Launch = Callable[..., towpath.Worker]
 Watch = psycopg.Connection[Any]
 logger = logging.getLogger(__name__)
 
+LONG_ENOUGH = 3.0
+"""Seconds. The workflow is asleep well before they are over, on a busy machine too."""
+
 
 @pytest.fixture
 def watch(database_url: str) -> Iterator[Watch]:
@@ -104,9 +107,9 @@ def test_what_is_waited_for_wakes_a_sleeping_workflow(
             found = await app.retrieve_workflow_async(workflow_id)
             return str(await found.get_result())
         elif waited_for == "time":
-            await app.sleep_async(1)
+            await app.sleep_async(LONG_ENOUGH)
         else:
-            assert await app.recv_async("in", timeout_seconds=1) is None
+            assert await app.recv_async("in", timeout_seconds=LONG_ENOUGH) is None
         return "come"
 
     launched()
