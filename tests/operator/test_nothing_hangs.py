@@ -127,7 +127,7 @@ def test_crds_go_with_their_objects_and_come_back_while_the_operator_runs(
         for pool in (NAMES[WORKER_POOL], NAMES[QUEUE]):
             eventually(lambda name=pool: api.get(DEPLOYMENT, name) is None)  # type: ignore[misc]
         # Away for so long that the watch has looked for them in vain.
-        eventually(lambda: log_since(operator, seen, "watch waits for CRDs"))
+        eventually(lambda: log_since(operator, seen, "watch waits for kinds"))
         assert operator.running
     finally:
         install(cluster)

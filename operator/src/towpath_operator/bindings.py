@@ -177,7 +177,7 @@ class Watch:
         while not self._stopped.is_set():
             if not self._served():
                 # kopf looks once for the kinds, and would watch those that are there alone.
-                logger.warning("watch waits for CRDs", extra={"after": LOOK_FOR_KINDS_SECONDS})
+                logger.warning("watch waits for kinds", extra={"after": LOOK_FOR_KINDS_SECONDS})
                 self._stopped.wait(LOOK_FOR_KINDS_SECONDS)
                 continue
             began = time.monotonic()
