@@ -446,9 +446,11 @@ def test_a_hand_edited_pool_is_applied_again() -> None:
     assert isinstance(action, ApplyObject)
 
 
-def test_after_a_start_each_pool_is_applied_once() -> None:
+def test_after_a_start_a_pool_is_applied_if_it_lacks_something() -> None:
     unknown = replace(pool_child(), last=None)
-    (action,) = plan_queue(SERVED, with_row(pool=unknown), NOW).actions
+    assert plan_queue(SERVED, with_row(pool=unknown), NOW).actions == ()
+    edited = {**unknown.live, "spec": {**unknown.live["spec"], "slots": 99}}
+    (action,) = plan_queue(SERVED, with_row(pool=replace(unknown, live=edited)), NOW).actions
     assert isinstance(action, ApplyObject)
 
 

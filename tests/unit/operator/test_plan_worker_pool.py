@@ -25,6 +25,7 @@ from tests.unit.operator.builders import (
 from towpath_operator.model.conditions import Reason
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.actions import ApplyObject, CheckObject, CreateObject, Plan
+from towpath_operator.plan.children import carries
 from towpath_operator.plan.observed import Blocked, Child, DatabaseState, WorkerPoolObserved
 from towpath_operator.plan.workerpool import plan_worker_pool
 from towpath_operator.ports.cluster import (
@@ -181,9 +182,21 @@ def test_an_old_event_of_a_slow_watch_is_no_drift() -> None:
     )
 
 
-def test_after_a_start_the_deployment_is_applied_once() -> None:
+def of_an_earlier_process(deployment: Child, **spec: Any) -> Child:
+    changed = {**deployment.live, "spec": {**deployment.live["spec"], **spec}}
+    return replace(deployment, last=None, live=changed)
+
+
+def test_after_a_start_a_deployment_that_has_all_we_apply_is_left_alone() -> None:
     there = children()
-    plan = planned(**{**there, "deployment": replace(there["deployment"], last=None)})
+    defaulted = of_an_earlier_process(there["deployment"], minReadySeconds=0)
+    assert planned(**{**there, "deployment": defaulted}).actions == ()
+
+
+def test_after_a_start_a_deployment_that_lacks_something_is_applied() -> None:
+    there = children()
+    edited = of_an_earlier_process(there["deployment"], progressDeadlineSeconds=7, strategy={})
+    plan = planned(**{**there, "deployment": edited})
     assert [type(action) for action in plan.actions] == [ApplyObject]
 
 
@@ -197,7 +210,8 @@ def test_a_changed_template_is_applied() -> None:
 
 def test_the_first_apply_after_a_start_says_nothing_until_its_effect_is_seen() -> None:
     there = children()
-    plan = planned(**{**there, "deployment": replace(there["deployment"], last=None)})
+    edited = of_an_earlier_process(there["deployment"], strategy={})
+    plan = planned(**{**there, "deployment": edited})
     assert (plan.status_changed, plan.requeue_after) == (False, timedelta(0))
 
 
@@ -385,3 +399,11 @@ def test_the_work_of_its_queues_is_in_the_status() -> None:
 def test_nothing_secret_shows_in_a_plan() -> None:
     text = repr(plan_worker_pool(POOL, observed(), NOW)) + repr(observed())
     assert "hunter2" not in text
+
+
+def test_what_is_empty_may_be_left_out_by_the_api_server() -> None:
+    assert carries({"env": [{"name": "A"}]}, {"env": [{"name": "A", "value": ""}], "labels": {}})
+    assert not carries({}, {"automountServiceAccountToken": False})
+    assert not carries(
+        {"env": [{"name": "A", "value": "b"}]}, {"env": [{"name": "A", "value": ""}]}
+    )

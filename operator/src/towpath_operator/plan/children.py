@@ -59,7 +59,12 @@ def name_taken(kind: Kind, key: ObjectKey) -> Blocked:
 
 
 def carries(live: Any, wanted: Any) -> bool:
-    """Tell whether a live value has all that is wanted; what it has beside that is others'."""
+    """Tell whether a live value has all that is wanted; what it has beside that is others'.
+
+    The API server leaves out what is empty, such as the value of a variable.
+    """
+    if live is None and wanted in ("", [], {}):
+        return True
     if isinstance(wanted, Mapping):
         return isinstance(live, Mapping) and all(
             carries(live.get(name), value) for name, value in wanted.items()
@@ -79,13 +84,15 @@ def _differs(kind: Kind, child: Child, manifest: Mapping[str, Any], applied: str
         return True
     if not _carries_metadata(child.live, manifest):
         return True
-    if kind in READ_BY_FIELDS:
+    if kind in READ_BY_FIELDS or last is None:
+        # After a start, too: a thousand applies that change nothing would take most of its time. What
+        # the API server writes in other words than we do is applied once, and then has an answer.
         rest = {name: value for name, value in manifest.items() if name not in _IDENTITY}
         return not carries(child.live, rest)
     # Compared is what we sent last, not what came back: defaults and others' fields are no drift. A
     # generation below the last answer's is an old event of a slow watch.
     live = read_metadata(child.live)
-    return last is None or last.uid != live.uid or live.generation > last.generation
+    return last.uid != live.uid or live.generation > last.generation
 
 
 def _carries_metadata(live: Manifest, manifest: Mapping[str, Any]) -> bool:
