@@ -350,10 +350,11 @@ def test_what_the_database_refuses_is_one_line(
             "TOWPATH_DATABASE_URL",
             f"postgresql://nobody_at_all:hush-hush@{url['host']}:{url['port']}/{url['dbname']}",
         )
-        assert run(["queue", "list"]) == 1
+        assert run(["queue", "list"]) == 4
         said = capsys.readouterr().err
         connection.execute("DROP ROLE nobody_at_all")
-    assert said.startswith("error: the database refused: permission denied for")
+    assert said.startswith("error: schema 'towpath': role 'nobody_at_all' may not use it. ")
+    assert "towpath db grants --schema towpath --role nobody_at_all --apply" in said
     assert said.count("\n") == 1
     assert "hush" not in said
 
