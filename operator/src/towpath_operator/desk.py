@@ -73,9 +73,12 @@ class View:
 
     @property
     def lacks_login(self) -> bool:
-        """Whether the workers' login is still to be made."""
-        rights = None if self.look is None else self.look.state.schema.rights
-        return rights is not None and not rights.exists
+        """Whether the workers' login is still to be made, or is refused."""
+        if self.look is None:
+            return False
+        rights = self.look.state.schema.rights
+        made = rights is None or rights.exists
+        return not made or self.look.state.workers_refused is not None
 
     @property
     def rows(self) -> Mapping[str, QueueRow]:

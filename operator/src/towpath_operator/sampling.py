@@ -103,6 +103,9 @@ class DatabaseLoop:
         lost = self._rows_changed
         known = self._services.desk.view(self._key)
         before = {} if known is None else known.rows
+        if known is not None and known.void:
+            # Something of ours has changed it: who undoes that at once leaves what was seen before.
+            self._seen = None
         view = await self._look(database)
         self._tell_of_state(view)
         self._tell_of_rows(view, before)

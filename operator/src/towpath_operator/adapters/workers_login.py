@@ -15,6 +15,9 @@ from towpath_operator.model.conditions import Reason
 from towpath_operator.plan.observed import Blocked, DatabaseTarget
 
 AGAIN_SECONDS: Final = 50.0
+REFUSED_AGAIN_SECONDS: Final = 4.0
+"""Whoever has just made the login, or mended its password, waits for us."""
+
 ANSWER_SECONDS: Final = 1.0
 TIMEOUT_SECONDS: Final = 10.0
 APPLICATION_NAME: Final = "towpath-operator-login"
@@ -34,11 +37,15 @@ class WorkersLogin:
         """What Postgres said at the last try, where it was a refusal."""
 
     async def look(self) -> None:
-        """Try once a minute, and wait a moment for the answer; a later one is seen at the next look."""
+        """Try once a minute, at each look while it is refused, and wait a moment for the answer.
+
+        An answer that comes later is seen at the next look.
+        """
         if self._target.worker_role is None:
             return
         now = asyncio.get_running_loop().time()
-        if self._tried_at is None or now - self._tried_at >= AGAIN_SECONDS:
+        again = AGAIN_SECONDS if self.refused is None else REFUSED_AGAIN_SECONDS
+        if self._tried_at is None or now - self._tried_at >= again:
             self._tried_at = now
             await self.stop()
             self._trying = asyncio.create_task(self._try(), name="workers' login")
