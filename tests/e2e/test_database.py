@@ -23,7 +23,7 @@ REASONS: Final = {
     "keyless": ("SecretKeyMissing", "Secret {namespace}/keyless has no value under key uri"),
     "unreadable": ("SecretInvalid", "Secret {namespace}/unreadable, key uri"),
     "locked": ("CredentialsRejected", "password authentication failed"),
-    "absent": ("DatabaseUnreachable", "has no database 'absent_{role}'"),
+    "absent": ("DatabaseUnreachable", 'database "absent_{role}" does not exist'),
 }
 
 

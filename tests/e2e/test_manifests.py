@@ -88,7 +88,7 @@ def _fields(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
             "at most autoscaling.max",
         ),
         ("WorkerPool", {**POOL, "drain": {"timeout": "soon"}}, "spec.drain.timeout", "match"),
-        ("QueueDatabase", {}, "spec.uriSecretRef", "Required value"),
+        ("QueueDatabase", {}, "spec.uriSecretRef", "exactly one of uriSecretRef and connection"),
     ],
 )
 def test_a_manifest_that_breaks_a_rule_is_refused_with_the_path_of_the_field(
