@@ -24,8 +24,8 @@ from kubernetes.dynamic import DynamicClient
 from towpath_operator import metrics
 from towpath_operator.adapters.guarded_connections import guarded_pools
 from towpath_operator.adapters.kubernetes_bodies import event_body, finalizers_patch
+from towpath_operator.adapters.objects import identity
 from towpath_operator.adapters.wire import yaml_of
-from towpath_operator.ports import cluster as port
 from towpath_operator.ports.cluster import (
     FIELD_MANAGER,
     LEFT_TO_OTHERS,
@@ -54,9 +54,6 @@ T = TypeVar("T")
 _APPLY = "application/apply-patch+yaml"
 _YAML = "application/yaml"
 _JSON_PATCH = "application/json-patch+json"
-_KINDS: Final = {
-    (kind.api_version, kind.name): kind for kind in vars(port).values() if isinstance(kind, Kind)
-}
 
 
 class _NoDiscovery:
@@ -75,7 +72,14 @@ def client_configuration(kubeconfig: Path | None = None) -> api.Configuration:
         config.load_kube_config(  # type: ignore[no-untyped-call]
             config_file=str(kubeconfig), client_configuration=settings
         )
-    # One try a call: the work queue retries, with back-off, and a hidden retry would break the bound.
+    return bounded(settings)
+
+
+def bounded(settings: api.Configuration) -> api.Configuration:
+    """Have a client keep the port's bounds.
+
+    One try a call: the work queue retries, with back-off, and a hidden retry would break the bound.
+    """
     settings.retries = False
     settings.connection_pool_maxsize = THREADS
     return settings
@@ -204,7 +208,7 @@ class KubernetesCluster:
         Raises:
             AlreadyExists: an object of that name exists.
         """
-        kind, key = _identity(manifest)
+        kind, key = identity(manifest)
         path = path_of(kind, namespace=key.namespace)
         try:
             # As YAML the server writes it anew. The bytes of a ControllerRevision's data that it takes
@@ -226,13 +230,13 @@ class KubernetesCluster:
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Apply on the server; fields that we send become ours, whoever had them."""
-        kind, key = _identity(manifest)
+        kind, key = identity(manifest)
         path = path_of(kind, namespace=key.namespace, name=key.name)
         return await self._own_as_applier(path, await self._apply(path, manifest))
 
     async def check(self, manifest: Manifest) -> None:
         """Apply on the server without an effect."""
-        kind, key = _identity(manifest)
+        kind, key = identity(manifest)
         path = path_of(kind, namespace=key.namespace, name=key.name)
         try:
             await self._apply(path, manifest, dry_run="All")
@@ -243,7 +247,7 @@ class KubernetesCluster:
 
     async def leave(self, manifest: Manifest) -> None:
         """Apply fields as another manager's, so that our next apply may leave them out."""
-        kind, key = _identity(manifest)
+        kind, key = identity(manifest)
         path = path_of(kind, namespace=key.namespace, name=key.name)
         await self._apply(path, manifest, field_manager=LEFT_TO_OTHERS)
 
@@ -353,12 +357,6 @@ def ownership_patch(live: Manifest) -> list[dict[str, Any]]:
     if "Apply" in ours:
         return [*tests, {"op": "remove", "path": place}]
     return [*tests, {"op": "replace", "path": f"{place}/operation", "value": "Apply"}]
-
-
-def _identity(manifest: Manifest) -> tuple[Kind, ObjectKey]:
-    metadata = manifest["metadata"]
-    kind = _KINDS[manifest["apiVersion"], manifest["kind"]]
-    return kind, ObjectKey(metadata.get("namespace", ""), metadata["name"])
 
 
 def _refusal(error: ApiException) -> ClusterError:

@@ -24,6 +24,7 @@ from towpath_operator.ports.cluster import (
     Kind,
     Manifest,
     ObjectKey,
+    key_of,
 )
 
 KINDS: Final = {
@@ -51,8 +52,7 @@ def identity(manifest: Manifest) -> tuple[Kind, ObjectKey]:
     kind = KINDS.get(name)
     if kind is None:
         raise ClusterError(f"there is no kind {name[1]} in {name[0]}", status=UNKNOWN_KIND)
-    metadata = manifest["metadata"]
-    return kind, ObjectKey(metadata.get("namespace", ""), metadata["name"])
+    return kind, key_of(manifest)
 
 
 def timestamp(moment: datetime) -> str:
@@ -83,7 +83,7 @@ class ObjectStore:
         return [
             copy.deepcopy(value)
             for key, value in found
-            if namespace in {None, key.namespace} and _carries(value, labels)
+            if namespace in {None, key.namespace} and carries(value, labels)
         ]
 
     def create(self, manifest: Manifest, *, uid: str | None = None) -> dict[str, Any]:
@@ -184,7 +184,8 @@ def _stored(kind: Kind, manifest: Manifest) -> dict[str, Any]:
     return body
 
 
-def _carries(value: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def carries(value: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Tell whether an object has all the labels; one without a value only has to be there."""
     carried = value["metadata"].get("labels") or {}
     return all(
         name in carried and (not wanted or carried[name] == wanted)

@@ -35,7 +35,6 @@ from towpath_operator.ports.cluster import (
 )
 
 NAME_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
-SYSTEM_NAMESPACE: Final = ObjectKey("", "kube-system")
 
 TellEvent = Callable[[Manifest, str], None]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from towpath_operator.ports.cluster import Kind, Manifest, ObjectKey
+from towpath_operator.ports.cluster import Kind, Manifest, ObjectKey, key_of
 from towpath_operator.render.names import POOL_LABEL
 
 _COMPACT: Final = (",", ":")
@@ -57,7 +57,7 @@ class Sightings:
         known = self._kinds.get(kind)
         if known is None:
             return
-        key, version = _key(manifest), _version(manifest)
+        key, version = key_of(manifest), _version(manifest)
         with self._lock:
             sight = known.seen.get(key)
             if sight is None or sight.version <= version:
@@ -71,7 +71,7 @@ class Sightings:
         known = self._kinds.get(kind)
         if known is None:
             return
-        listed = {_key(item): item for item in items}
+        listed = {key_of(item): item for item in items}
         with self._lock:
             for key, sight in list(known.seen.items()):
                 mine = namespace is None or key.namespace == namespace
@@ -101,7 +101,7 @@ class Sightings:
         return [_parsed(sight) for sight in sights]
 
     def _take(self, known: _OfKind, kind: Kind, manifest: Manifest) -> None:
-        key, version = _key(manifest), _version(manifest)
+        key, version = key_of(manifest), _version(manifest)
         before = known.seen.get(key)
         if version <= known.gone.get(key, 0) or (before is not None and before.version >= version):
             return
@@ -122,11 +122,6 @@ class Sightings:
         known.by_pool[pool].discard(key)
         if not known.by_pool[pool]:
             del known.by_pool[pool]
-
-
-def _key(manifest: Manifest) -> ObjectKey:
-    metadata = manifest["metadata"]
-    return ObjectKey(metadata.get("namespace", ""), metadata["name"])
 
 
 def _version(manifest: Manifest) -> int:

@@ -52,7 +52,7 @@ def choose_replicas(
     if deployment is None or _is_old(deployment):
         return Replicas(number=decided)
     writer = _other_writer(observed, deployment.live, now)
-    live = int((deployment.live.get("spec") or {}).get("replicas", 1))
+    live = replicas_of(deployment.live)
     if writer is None or live == decided:
         return Replicas(number=decided)
     quiet_at = writer.at + QUIET
@@ -105,6 +105,11 @@ def _other_writer(observed: WorkerPoolObserved, live: Manifest, now: datetime) -
         if manager != FIELD_MANAGER:
             writers.append(_Writer(manager=manager, at=read_time(entry.get("time")) or answered))
     return max(writers, key=lambda writer: writer.at, default=None)
+
+
+def replicas_of(live: Manifest) -> int:
+    """Return how many pods a Deployment asks for."""
+    return int((live.get("spec") or {}).get("replicas", 1))
 
 
 def owners_of_replicas(live: Manifest) -> set[str]:

@@ -17,7 +17,7 @@ from towpath_operator.plan.pool_children import ChildBlockedError, ChildrenPlann
 from towpath_operator.plan.pool_queues import NO_QUEUE, missing_queue, served_queues
 from towpath_operator.plan.pool_status import BUILTIN, Sizing, pool_draft
 from towpath_operator.plan.rendering import choose_rendering
-from towpath_operator.plan.replicas import choose_replicas, owners_of_replicas
+from towpath_operator.plan.replicas import choose_replicas, owners_of_replicas, replicas_of
 from towpath_operator.plan.rollout import rollout_obstacle
 from towpath_operator.plan.status import RETRY_AFTER, no, settle, yes
 from towpath_operator.ports.cluster import FIELD_MANAGER
@@ -166,7 +166,7 @@ def _current(pool: WorkerPool, observed: WorkerPoolObserved) -> int | None:
     """
     if observed.deployment is None:
         return None
-    live = int((observed.deployment.live.get("spec") or {}).get("replicas", 1))
+    live = replicas_of(observed.deployment.live)
     if owners_of_replicas(observed.deployment.live) == {FIELD_MANAGER}:
         return live
     decided = (pool.status.get("autoscaling") or {}).get("desired")

@@ -56,6 +56,12 @@ class ObjectKey:
         return f"{self.namespace}/{self.name}"
 
 
+def key_of(manifest: Manifest) -> ObjectKey:
+    """Return where an object is; one that lies in no namespace has an empty one."""
+    metadata = manifest["metadata"]
+    return ObjectKey(metadata.get("namespace", ""), metadata["name"])
+
+
 class Cluster(Protocol):
     """Everything that reconcile does to a cluster. Each call has a bound in time (10 s)."""
 

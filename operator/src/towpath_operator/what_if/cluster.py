@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from towpath_operator.adapters.objects import identity
+from towpath_operator.adapters.objects import carries, identity
 from towpath_operator.ports.cluster import (
     WORKER_POOL,
     AlreadyExists,
@@ -16,6 +16,7 @@ from towpath_operator.ports.cluster import (
     Kind,
     Manifest,
     ObjectKey,
+    key_of,
 )
 from towpath_operator.what_if.changes import Change, object_change
 
@@ -37,8 +38,7 @@ class WhatIfCluster:
 
     def suppose(self, kind: Kind, manifest: Manifest) -> None:
         """Let an object be as a person would apply it; that is no change of the operator's."""
-        metadata = manifest["metadata"]
-        self._now[kind, ObjectKey(metadata["namespace"], metadata["name"])] = manifest
+        self._now[kind, key_of(manifest)] = manifest
 
     def changes(self) -> list[Change]:
         """Return what was written, each object once: pools before their children."""
@@ -61,12 +61,12 @@ class WhatIfCluster:
     ) -> Sequence[Manifest]:
         """Return the objects of a kind as they would be."""
         below = await self._below.list(kind, namespace=namespace, labels=labels)
-        found = {_key(item): item for item in below}
+        found = {key_of(item): item for item in below}
         for (of, key), manifest in self._now.items():
             if of != kind or namespace not in {None, key.namespace}:
                 continue
             found.pop(key, None)
-            if manifest is not None and _carries(manifest, labels or {}):
+            if manifest is not None and carries(manifest, labels or {}):
                 found[key] = manifest
         return [copy.deepcopy(item) for item in found.values()]
 
@@ -160,15 +160,3 @@ def _merged(old: Any, new: Any) -> Any:
             for one in new
         ]
     return copy.deepcopy(new)
-
-
-def _key(manifest: Manifest) -> ObjectKey:
-    return ObjectKey(manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"])
-
-
-def _carries(manifest: Manifest, labels: Mapping[str, str]) -> bool:
-    carried = manifest["metadata"].get("labels") or {}
-    return all(
-        name in carried and (not wanted or carried[name] == wanted)
-        for name, wanted in labels.items()
-    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from kubernetes import client as api
 from kubernetes import config
 
-from towpath_operator.adapters.kubernetes import THREADS
+from towpath_operator.adapters.kubernetes import bounded
 from towpath_operator.ports.cluster import ClusterError
 
 DEFAULT_NAMESPACE = "default"
@@ -40,7 +40,5 @@ def configuration(kubeconfig: Path | None, context: str | None) -> Where:
     except config.ConfigException as error:
         raise ClusterError(f"the kubeconfig cannot be used: {error}", status=0) from None
     chosen = next((one for one in contexts if one["name"] == context), active)
-    settings.retries = False
-    settings.connection_pool_maxsize = THREADS
     namespace = str(chosen["context"].get("namespace") or DEFAULT_NAMESPACE)
-    return Where(client=settings, namespace=namespace)
+    return Where(client=bounded(settings), namespace=namespace)

@@ -97,11 +97,12 @@ class WhatIf:
         for kind, manifest in objects:
             self._cluster.suppose(kind, manifest)
             asked.append(subject_of(kind, manifest))
+        known = await self._refresh()
         for _ in range(MOST_ROUNDS):
-            before = await self._refresh()
             for subject in self._concerned(asked):
                 await reconcile(subject, self._services)
-            if await self._refresh() == before:
+            before, known = known, await self._refresh()
+            if known == before:
                 break
         changes = (*self._databases.changes(), *self._cluster.changes())
         return Forecast(changes=changes, verdicts=tuple([await self._verdict(s) for s in asked]))
