@@ -7,18 +7,16 @@ children, or by single requests; what is applied while it lasts comes into force
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.cluster import Cluster
 from tests.operator import api_proxy as proxies
 from tests.operator.api_proxy import ApiProxy, Fault, Seen
-from tests.operator.running import Api, OperatorProcess, eventually, kubeconfig_of_operator
+from tests.operator.proxied import ProxiedOperator, proxied_operator
+from tests.operator.running import Api, OperatorProcess, eventually
 from tests.operator.test_queue_in_cluster import WORKERS, rows
 from towpath_operator.adapters.kubernetes import Requests
 from towpath_operator.ports.cluster import DEPLOYMENT, QUEUE, WORKER_POOL
@@ -50,43 +48,26 @@ REQUESTS_THAT_FAIL: dict[str, Fault] = {
 
 
 @pytest.fixture(scope="module")
-def proxy(cluster: Cluster) -> Iterator[ApiProxy]:
-    """Run a proxy that stands before the cluster's API server."""
-    config = yaml.safe_load(
-        cluster.kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=yaml")
-    )
-    # Only the operator's answers are looked at here, not who gives them.
-    anybody = ssl.create_default_context()
-    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
-    server = config["clusters"][0]["cluster"]["server"]
-    with ApiProxy(server, certificate_authority=anybody) as one:
+def proxied(
+    cluster: Cluster, administrator: Requests, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProxiedOperator]:
+    """Run an operator that reaches the API server through a proxy alone."""
+    del administrator
+    folder = tmp_path_factory.mktemp("operator")
+    with proxied_operator(cluster, folder, resync=RESYNC) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def operator_process(
-    cluster: Cluster,
-    administrator: Requests,
-    proxy: ApiProxy,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[OperatorProcess]:
-    """Run an operator that reaches the API server through the proxy alone."""
-    del administrator
-    folder = tmp_path_factory.mktemp("operator")
-    config = kubeconfig_of_operator(cluster, folder)
-    _lead_through(config, proxy.url)
-    settings = {"TOWPATH_OPERATOR_RESYNC_SECONDS": str(RESYNC)}
-    process = OperatorProcess(config, folder / "operator.log", settings)
-    process.start()
-    yield process
-    if process.running:
-        process.stop()
+def proxy(proxied: ProxiedOperator) -> ApiProxy:
+    """Return the proxy."""
+    return proxied.proxy
 
 
-def _lead_through(kubeconfig: Path, url: str) -> None:
-    config = yaml.safe_load(kubeconfig.read_text())
-    config["clusters"][0]["cluster"] = {"server": url}
-    kubeconfig.write_text(yaml.safe_dump(config))
+@pytest.fixture(scope="module")
+def operator_process(proxied: ProxiedOperator) -> OperatorProcess:
+    """Return the operator, in the place of the one that other files have."""
+    return proxied.process
 
 
 def watches(one: Seen) -> bool:

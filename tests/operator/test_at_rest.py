@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
 
 import psycopg
 import pytest
-import yaml
 
 from tests.cluster import Cluster
 from tests.operator.api_proxy import ApiProxy, Seen
-from tests.operator.running import (
-    Api,
-    OperatorProcess,
-    eventually,
-    kubeconfig_of_operator,
-)
+from tests.operator.proxied import ProxiedOperator, proxied_operator
+from tests.operator.running import Api, OperatorProcess, eventually
 from towpath.local import postgres
 from towpath_operator.adapters.kubernetes import Requests
 from towpath_operator.ports.cluster import QUEUE
@@ -34,38 +28,26 @@ WORKERS = {
 
 
 @pytest.fixture(scope="module")
-def proxy(cluster: Cluster) -> Iterator[ApiProxy]:
-    """Run a proxy whose log tells what the operator asks."""
-    config = yaml.safe_load(
-        cluster.kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=yaml")
-    )
-    anybody = ssl.create_default_context()
-    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
-    server = config["clusters"][0]["cluster"]["server"]
-    with ApiProxy(server, certificate_authority=anybody) as one:
+def proxied(
+    cluster: Cluster, administrator: Requests, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProxiedOperator]:
+    """Run an operator that reaches the API server through a proxy alone."""
+    del administrator
+    folder = tmp_path_factory.mktemp("operator")
+    with proxied_operator(cluster, folder, resync=RESYNC) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def operator_process(
-    cluster: Cluster,
-    administrator: Requests,
-    proxy: ApiProxy,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[OperatorProcess]:
-    """Run an operator behind the proxy, with a resync of seconds."""
-    del administrator
-    folder = tmp_path_factory.mktemp("operator")
-    path = kubeconfig_of_operator(cluster, folder)
-    config = yaml.safe_load(path.read_text())
-    config["clusters"][0]["cluster"] = {"server": proxy.url}
-    path.write_text(yaml.safe_dump(config))
-    settings = {"TOWPATH_OPERATOR_RESYNC_SECONDS": str(RESYNC)}
-    process = OperatorProcess(path, folder / "operator.log", settings)
-    process.start()
-    yield process
-    if process.running:
-        process.stop()
+def proxy(proxied: ProxiedOperator) -> ApiProxy:
+    """Return the proxy."""
+    return proxied.proxy
+
+
+@pytest.fixture(scope="module")
+def operator_process(proxied: ProxiedOperator) -> OperatorProcess:
+    """Return the operator, in the place of the one that other files have."""
+    return proxied.process
 
 
 def beyond_the_lease(seen: Seen) -> bool:

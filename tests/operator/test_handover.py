@@ -6,7 +6,6 @@ Each reaches the API server through a proxy of its own, whose log is the audit o
 from __future__ import annotations
 
 import signal
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.cluster import Cluster
 from tests.operator import api_proxy as proxies
-from tests.operator.api_proxy import ApiProxy
+from tests.operator.proxied import ProxiedOperator, proxy_of
 from tests.operator.running import (
     Api,
     OperatorProcess,
@@ -37,28 +35,20 @@ Note = Callable[[str, object], None]
 
 
 @dataclass(slots=True)
-class Replica:
-    """An operator, and the proxy that it alone uses."""
-
-    process: OperatorProcess
-    proxy: ApiProxy
-
-
-@dataclass(slots=True)
 class Replicas:
     """Two operators, of which one leads; who has ended is started again."""
 
-    all: list[Replica]
+    all: list[ProxiedOperator]
     exits: list[int] = field(default_factory=list)
 
-    def ready(self) -> tuple[Replica, Replica]:
+    def ready(self) -> tuple[ProxiedOperator, ProxiedOperator]:
         """Return the one that leads and the one that stands by, once there are both."""
         for one in self.all:
             if not one.process.running:
                 one.process.begin()
         return eventually(self._pair, what="a leader and a standby") or (self.all[0], self.all[1])
 
-    def _pair(self) -> tuple[Replica, Replica] | None:
+    def _pair(self) -> tuple[ProxiedOperator, ProxiedOperator] | None:
         by_role = {one.process.role(): one for one in self.all}
         if by_role.keys() != {"leader", "standby"}:
             return None
@@ -81,17 +71,12 @@ def replicas(
                 one.process.stop(signal.SIGKILL)
 
 
-def _replica(stack: ExitStack, config: Path, folder: Path, number: int) -> Replica:
-    text = yaml.safe_load(config.read_text())
-    anybody = ssl.create_default_context()
-    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
-    server = text["clusters"][0]["cluster"]["server"]
-    proxy = stack.enter_context(ApiProxy(server, certificate_authority=anybody))
-    text["clusters"][0]["cluster"] = {"server": proxy.url}
+def _replica(stack: ExitStack, config: Path, folder: Path, number: int) -> ProxiedOperator:
     own = folder / f"kubeconfig-{number}.yaml"
-    own.write_text(yaml.safe_dump(text))
-    own.chmod(0o600)
-    return Replica(OperatorProcess(own, folder / f"operator-{number}.log"), proxy)
+    own.touch(mode=0o600)
+    own.write_bytes(config.read_bytes())
+    proxy = stack.enter_context(proxy_of(own))
+    return ProxiedOperator(OperatorProcess(own, folder / f"operator-{number}.log"), proxy)
 
 
 @pytest.fixture
@@ -117,7 +102,7 @@ def declare_many(api: Api) -> list[str]:
     return names
 
 
-def follows(standby: Replica, api: Api, since: float, note: Note) -> float:
+def follows(standby: ProxiedOperator, api: Api, since: float, note: Note) -> float:
     """Wait until the standby leads and a Queue that was declared meanwhile is Ready; return the time."""
     api.queue("meanwhile", concurrency={"global": 3})
     eventually(lambda: standby.process.role() == "leader", what="the standby leads")
