@@ -17,11 +17,10 @@ from typing import Any, Final, Protocol
 
 import kopf
 
-from towpath_operator.ports.cluster import QUEUE, QUEUE_DATABASE, WORKER_POOL, Kind, Manifest
+from towpath_operator.ports.cluster import OUR_KINDS, Kind, Manifest
 
 logger = logging.getLogger(__name__)
 
-OUR_KINDS: Final = (QUEUE, WORKER_POOL, QUEUE_DATABASE)
 LOGIN_LIVES: Final = timedelta(minutes=10)
 """A pod's token is replaced on disk well before it runs out; it is read again this often."""
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any
 
 from towpath_operator.index import Index
 from towpath_operator.model.annotations import asked
@@ -22,6 +22,7 @@ from towpath_operator.model.queue import DELETE_ROWS, Queue
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.observed import Declared
 from towpath_operator.ports.cluster import (
+    OUR_KINDS,
     QUEUE,
     QUEUE_DATABASE,
     WORKER_POOL,
@@ -29,11 +30,10 @@ from towpath_operator.ports.cluster import (
     Kind,
     Manifest,
     ObjectKey,
+    key_of,
 )
 
 logger = logging.getLogger(__name__)
-
-OUR_KINDS: Final = (QUEUE_DATABASE, QUEUE, WORKER_POOL)
 
 
 class Change(IntEnum):
@@ -62,10 +62,17 @@ def parse(kind: Kind, manifest: Manifest) -> Declared:
     return PARSERS[kind.name](manifest)
 
 
+def subject_of_declared(declared: Declared) -> Subject:
+    """Return the name of a parsed object."""
+    for kind, parsed in ((QUEUE, Queue), (WORKER_POOL, WorkerPool)):
+        if isinstance(declared, parsed):
+            return Subject(kind, declared.metadata.key)
+    return Subject(QUEUE_DATABASE, declared.metadata.key)
+
+
 def subject_of(kind: Kind, manifest: Manifest) -> Subject:
     """Return the name of a live object."""
-    metadata = manifest["metadata"]
-    return Subject(kind, ObjectKey(metadata["namespace"], metadata["name"]))
+    return Subject(kind, key_of(manifest))
 
 
 class Declarations:

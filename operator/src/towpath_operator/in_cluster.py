@@ -21,11 +21,11 @@ from towpath_operator.adapters.seeing_cluster import SeeingCluster
 from towpath_operator.adapters.served_kinds import serves
 from towpath_operator.adapters.sightings import Sightings
 from towpath_operator.assembly import assemble, now, read_cluster_uid
-from towpath_operator.bindings import OUR_KINDS, Watch
+from towpath_operator.bindings import Watch
 from towpath_operator.controller import Controller
 from towpath_operator.definitions import DefinitionsCheck
 from towpath_operator.leadership import Elector, LeaseFence
-from towpath_operator.ports.cluster import ClusterError, Kind, Manifest, ObjectKey
+from towpath_operator.ports.cluster import OUR_KINDS, ClusterError, Kind, Manifest, ObjectKey
 from towpath_operator.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from towpath_operator.declarations import Subject
+from towpath_operator.declarations import Subject, subject_of_declared
 from towpath_operator.desk import View
 from towpath_operator.explaining import Explainer
 from towpath_operator.interest import Interest
 from towpath_operator.model.database import QueueDatabase
-from towpath_operator.model.queue import Queue
 from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.autoscaling import idle_since, pods_for
 from towpath_operator.plan.observed import (
@@ -28,9 +27,7 @@ from towpath_operator.plan.observed import (
     QueueRow,
 )
 from towpath_operator.ports.cluster import (
-    QUEUE,
     QUEUE_DATABASE,
-    WORKER_POOL,
     ClusterError,
     ObjectKey,
 )
@@ -172,13 +169,17 @@ class DatabaseLoop:
             self._services.memory.samples[pool.metadata.key] = sample
             limits = {queue.queue_name: queue.settings for queue in served}
             wanted = pods_for(limits, sample.queues, pool.spec.slots)
-            self._tell(_subject(pool), sample.queues, min(wanted, pool.spec.autoscaling.max))
+            self._tell(
+                subject_of_declared(pool), sample.queues, min(wanted, pool.spec.autoscaling.max)
+            )
             busy |= sample.idle_since is None
         for queue in desk.queues_of(self._key):
             counts = view.counts.get(queue.queue_name)
             if counts is not None:
-                self._tell(_subject(queue), {queue.queue_name: counts})
-        self._interest.forget_all_but({_subject(one) for one in desk.users_of(self._key)})
+                self._tell(subject_of_declared(queue), {queue.queue_name: counts})
+        self._interest.forget_all_but(
+            {subject_of_declared(one) for one in desk.users_of(self._key)}
+        )
         return busy
 
     def _sample(self, pool: WorkerPool, names: Iterable[str], view: View) -> DemandSample:
@@ -205,7 +206,7 @@ class DatabaseLoop:
         self._seen = seen
         self._wake(Subject(QUEUE_DATABASE, self._key), 0.0)
         for one in self._services.desk.users_of(self._key):
-            self._wake(_subject(one), 0.0)
+            self._wake(subject_of_declared(one), 0.0)
 
     def _tell_of_rows(self, view: View, before: Mapping[str, QueueRow]) -> None:
         """Wake the Queues whose row is another than before: a hand may have changed it.
@@ -214,7 +215,7 @@ class DatabaseLoop:
         """
         for queue in self._services.desk.queues_of(self._key):
             if view.rows.get(queue.queue_name) != before.get(queue.queue_name):
-                self._wake(_subject(queue), 0.0)
+                self._wake(subject_of_declared(queue), 0.0)
 
     def _pool_names(self) -> frozenset[str]:
         desk = self._services.desk
@@ -260,8 +261,3 @@ def _contradicts(view: View) -> bool:
         name in view.rows and view.rows[name].paused != counts.paused
         for name, counts in view.counts.items()
     )
-
-
-def _subject(declared: Queue | WorkerPool) -> Subject:
-    kind = QUEUE if isinstance(declared, Queue) else WORKER_POOL
-    return Subject(kind, declared.metadata.key)

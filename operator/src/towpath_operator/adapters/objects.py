@@ -15,10 +15,8 @@ from typing import Any, Final, Protocol
 
 from towpath_operator.ports import cluster as port
 from towpath_operator.ports.cluster import (
-    QUEUE,
-    QUEUE_DATABASE,
+    OUR_KINDS,
     SECRET,
-    WORKER_POOL,
     AlreadyExists,
     ClusterError,
     Kind,
@@ -30,7 +28,6 @@ from towpath_operator.ports.cluster import (
 KINDS: Final = {
     (kind.api_version, kind.name): kind for kind in vars(port).values() if isinstance(kind, Kind)
 }
-DECLARED: Final = (QUEUE_DATABASE, QUEUE, WORKER_POOL)
 UNKNOWN_KIND = 404
 CONFLICT = 409
 
@@ -175,7 +172,7 @@ class ObjectStore:
 def _stored(kind: Kind, manifest: Manifest) -> dict[str, Any]:
     """Return the manifest as an API server keeps it."""
     body: dict[str, Any] = copy.deepcopy(dict(manifest))
-    if kind in DECLARED:
+    if kind in OUR_KINDS:
         body.pop("status", None)  # a subresource
     if kind == SECRET and "stringData" in body:
         texts = body.pop("stringData")

@@ -18,25 +18,24 @@ from towpath_operator.adapters.sightings import Sightings
 from towpath_operator.ports.cluster import (
     CONTROLLER_REVISION,
     DEPLOYMENT,
+    OUR_KINDS,
     POD,
     POD_DISRUPTION_BUDGET,
-    QUEUE,
-    QUEUE_DATABASE,
-    WORKER_POOL,
     Kind,
     Manifest,
     ObjectKey,
 )
 from towpath_operator.render.names import POOL_LABEL
 
-OURS: Final = frozenset({QUEUE, WORKER_POOL, QUEUE_DATABASE})
 CHILDREN: Final = frozenset({DEPLOYMENT, POD, POD_DISRUPTION_BUDGET, CONTROLLER_REVISION})
 """Those with a pool's label; one from which a hand took it is read by its name."""
+
+KEPT: Final = CHILDREN.union(OUR_KINDS)
 
 UNWATCHED: Final = frozenset({POD_DISRUPTION_BUDGET, CONTROLLER_REVISION})
 """Listed twice a resync, so that a reconcile a resync sees drift within about one."""
 
-_SEEN: Final = {(kind.api_version, kind.name): kind for kind in OURS | CHILDREN}
+_SEEN: Final = {(kind.api_version, kind.name): kind for kind in KEPT}
 
 
 class SeeingCluster(KubernetesCluster):
@@ -53,11 +52,11 @@ class SeeingCluster(KubernetesCluster):
     ) -> None:
         """Read from what was seen, as long as everything was listed within a resync."""
         super().__init__(requests, instance=instance, namespaces=namespaces)
-        self.sightings = Sightings(OURS | CHILDREN)
+        self.sightings = Sightings(KEPT)
         self._resync = resync
         self._clock = clock
-        self._listed_at = dict.fromkeys(OURS | CHILDREN, float("-inf"))
-        self._locks = {kind: asyncio.Lock() for kind in OURS | CHILDREN}
+        self._listed_at = dict.fromkeys(KEPT, float("-inf"))
+        self._locks = {kind: asyncio.Lock() for kind in KEPT}
 
     async def get(self, kind: Kind, key: ObjectKey) -> Manifest | None:
         """Return the object as it was last seen."""
@@ -77,7 +76,7 @@ class SeeingCluster(KubernetesCluster):
         if kind in CHILDREN and namespace is not None and labels.keys() == {POOL_LABEL}:
             await self._list_unless_lately(kind)
             return self.sightings.of_pool(kind, ObjectKey(namespace, labels[POOL_LABEL]))
-        if kind in OURS and namespace is None and not labels:
+        if kind in OUR_KINDS and namespace is None and not labels:
             return await self._list_all(kind)
         return await super().list(kind, namespace=namespace, labels=labels)
 
@@ -116,6 +115,6 @@ class SeeingCluster(KubernetesCluster):
 
 def _patience(kind: Kind) -> float:
     """Return after how many resyncs a list is made where nobody else has made one."""
-    if kind in OURS:
+    if kind in OUR_KINDS:
         return 2.0  # the controller lists them once a resync
     return 0.5 if kind in UNWATCHED else 1.0

@@ -14,9 +14,7 @@ import yaml
 from towpath_operator.model.errors import ManifestError
 from towpath_operator.model.parse import PARSERS, any_manifest, check_update
 from towpath_operator.ports.cluster import (
-    QUEUE,
-    QUEUE_DATABASE,
-    WORKER_POOL,
+    OUR_KINDS,
     Kind,
     Manifest,
     ObjectKey,
@@ -25,7 +23,7 @@ from towpath_operator.ports.cluster import (
 STDIN: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 DEFAULT_NAMESPACE: Final = "default"
-OURS: Final = {kind.name: kind for kind in (QUEUE_DATABASE, QUEUE, WORKER_POOL)}
+OURS: Final = {kind.name: kind for kind in OUR_KINDS}
 
 Place = tuple[Kind, ObjectKey]
 

@@ -32,20 +32,18 @@ from towpath_operator.local.stopping import Stop
 from towpath_operator.logs import configure
 from towpath_operator.ports.cluster import (
     DEPLOYMENT,
+    OUR_KINDS,
     POD,
-    QUEUE,
-    QUEUE_DATABASE,
-    WORKER_POOL,
     Kind,
     Manifest,
     ObjectKey,
+    key_of,
 )
 from towpath_operator.render.names import POOL_LABEL
 
 LOOK_EVERY_SECONDS: Final = 1.0
 SETTLE_SECONDS: Final = 10.0
 IMAGE: Final = "local"
-OURS: Final = (QUEUE_DATABASE, QUEUE, WORKER_POOL)
 INTERRUPTED: Final = 130
 
 logger = logging.getLogger(__name__)
@@ -208,13 +206,13 @@ class Session:
             )
         )
         self._block_shown = True
-        for kind in OURS:
+        for kind in OUR_KINDS:
             for manifest in await self._cluster.list(kind):
                 self._screen.verdict(kind, manifest)
 
     async def _settled(self) -> bool:
         """Tell whether each object is in force, or needs somebody to act."""
-        for kind in OURS:
+        for kind in OUR_KINDS:
             for manifest in await self._cluster.list(kind):
                 ready = condition(manifest, "Ready") or {}
                 if ready.get("status") != "True" and condition(manifest, "Stalled") is None:
@@ -235,8 +233,8 @@ class Session:
         """Tell the operator and the person of a change in the cluster."""
         self._changed.set()
         metadata = manifest["metadata"]
-        key = ObjectKey(metadata.get("namespace", ""), metadata["name"])
-        if kind not in OURS:
+        key = key_of(manifest)
+        if kind not in OUR_KINDS:
             pool = (metadata.get("labels") or {}).get(POOL_LABEL)
             if pool is not None:
                 self._operator.child_changed(ObjectKey(key.namespace, pool))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object as plain data: apiVersion, kind, metadata, spec, status."""
@@ -43,6 +43,10 @@ FIELD_MANAGER = "towpath.dev/operator"
 
 LEFT_TO_OTHERS = "towpath.dev/left-to-others"
 """Whose the fields are that we gave up, until somebody else writes them."""
+
+
+OUR_KINDS: Final = (QUEUE_DATABASE, QUEUE, WORKER_POOL)
+"""What people declare; each after what it needs."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

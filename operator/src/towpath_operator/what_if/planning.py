@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from towpath_operator.declarations import Declarations, Subject, subject_of
+from towpath_operator.declarations import Declarations, Subject, subject_of, subject_of_declared
 from towpath_operator.desk import DatabaseDesk
-from towpath_operator.model.queue import Queue
-from towpath_operator.model.workerpool import WorkerPool
 from towpath_operator.plan.observed import OperatorFacts
 from towpath_operator.plan.status import ready_condition
 from towpath_operator.ports.cluster import (
@@ -121,7 +119,7 @@ class WhatIf:
         found = dict.fromkeys(asked)
         for subject in asked:
             if subject.kind == QUEUE_DATABASE:
-                found |= dict.fromkeys(map(_subject_of_user, desk.users_of(subject.key)))
+                found |= dict.fromkeys(map(subject_of_declared, desk.users_of(subject.key)))
         for subject in list(found):
             if subject.kind == QUEUE:
                 found |= dict.fromkeys(
@@ -141,7 +139,3 @@ class WhatIf:
             reason=str(ready.get("reason", "")),
             message=str(ready.get("message", "")),
         )
-
-
-def _subject_of_user(user: Queue | WorkerPool) -> Subject:
-    return Subject(QUEUE if isinstance(user, Queue) else WORKER_POOL, user.metadata.key)

@@ -12,7 +12,7 @@ from towpath_operator.adapters.postgres import PostgresDatabases
 from towpath_operator.assembly import now, read_cluster_uid
 from towpath_operator.local.manifests import Sources
 from towpath_operator.plan.observed import OperatorFacts
-from towpath_operator.ports.cluster import DEPLOYMENT, Cluster, Kind, Manifest, ObjectKey
+from towpath_operator.ports.cluster import DEPLOYMENT, Cluster, Kind, Manifest, ObjectKey, key_of
 from towpath_operator.what_if.kubeconfig import configuration
 from towpath_operator.what_if.planning import Forecast, WhatIf
 
@@ -70,7 +70,7 @@ async def _as_accepted(
 ) -> Manifest:
     """Return an object as the API server would store it, which is asked by a dry run."""
     metadata: Mapping[str, Any] = manifest["metadata"]
-    key = ObjectKey(metadata["namespace"], metadata["name"])
+    key = key_of(manifest)
     live = await cluster.get(kind, key)
     if live is None:
         path = path_of(kind, namespace=key.namespace)
