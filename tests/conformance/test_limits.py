@@ -136,7 +136,7 @@ def test_a_key_with_many_waiting_starves_no_other(app: App, launched: Launch) ->
 
 
 def test_partition_and_queue_limits_hold_together(app: App, launched: Launch) -> None:
-    """Two of a key, three of the queue."""
+    """Two of a key, three of the queue: whenever three run, two of them are of one of the two keys."""
     queue = app.queue("both", partition_queue=True, partition_concurrency=2, concurrency=3)
     gauge = Gauge()
 
@@ -150,14 +150,14 @@ def test_partition_and_queue_limits_hold_together(app: App, launched: Launch) ->
 
     app.engine.may_migrate = True
     handles = []
-    for key in "abc":
+    for key in "ab":
         options = queue.options(queue_partition_key=key)
-        handles += options.enqueue_many(task, [(key,)] * 10)
+        handles += options.enqueue_many(task, [(key,)] * 15)
     launched()
     for handle, _ in handles:
         handle.get_result(timeout=30)
     assert gauge.most["all"] == 3
-    assert max(gauge.most[key] for key in "abc") == 2
+    assert max(gauge.most[key] for key in "ab") == 2
 
 
 def test_a_cancelled_workflow_keeps_its_place_until_its_code_has_ended(
