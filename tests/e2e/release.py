@@ -105,8 +105,9 @@ class Release:
             connection.execute(made.format(sql.Identifier(name), sql.Identifier(self.database)))
 
     def log(self) -> list[dict[str, Any]]:
-        """Return what the operator's present pod has logged."""
-        lines = self.cluster.kubectl("logs", f"deployment/{OPERATOR}", f"--namespace={SYSTEM}")
+        """Return what the operator's present pods have logged, one pod after the other."""
+        of_operator = f"--selector=app.kubernetes.io/name={OPERATOR}"
+        lines = self.cluster.kubectl("logs", of_operator, f"--namespace={SYSTEM}", "--tail=-1")
         return [json.loads(line) for line in lines.splitlines()]
 
     def _make_database(self) -> None:
